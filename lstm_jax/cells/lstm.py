@@ -1,0 +1,60 @@
+"""Long short-term memory, with forget gate and without peepholes."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import inits
+from lstm_jax.cells.dense import DenseCell, dot, like, split_gates
+from lstm_jax.types import Array
+
+
+class LSTMParams(NamedTuple):
+    """`w_x [input, 4 * hidden]`, `w_h [hidden, 4 * hidden]`, `b [4 * hidden]` or None; gates in order i, f, g, o."""
+
+    w_x: Array
+    w_h: Array
+    b: Array | None
+
+
+class LSTMCarry(NamedTuple):
+    """The output h and the memory c, each `[*batch, hidden_size]`."""
+
+    h: Array
+    c: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM(DenseCell):
+    """The LSTM that PyTorch, Keras and cuDNN mean by the name.
+
+        i, f, o = sigmoid(W_x x + W_h h + b),    g = tanh(W_x x + W_h h + b)
+        c' = f c + i g
+        h' = o tanh(c'),    y = h'
+
+    The forget gate's bias starts at 1 (`inits.KeepBias`); nothing is added to it in the equation.
+
+    References: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735;
+    Gers, Schmidhuber, Cummins 2000, https://doi.org/10.1162/089976600300015015
+    """
+
+    b_init: inits.BiasInit = inits.KeepBias()
+
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    params_type: ClassVar[type] = LSTMParams
+
+    def initial_carry(self, params: LSTMParams, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
+        """Returns zeros in `dtype`, by default the parameters' own."""
+        zeros = super().initial_carry(params, batch_shape, dtype)
+        return LSTMCarry(zeros, zeros)
+
+    def preactivate(self, params: LSTMParams, carry: LSTMCarry, z: Array) -> Array:
+        return z + dot(carry.h, params.w_h)
+
+    def update(self, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
+        i, f, g, o = split_gates(a, 4)
+        c = jax.nn.sigmoid(f) * carry.c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return LSTMCarry(*like(carry, h, c)), h

@@ -1,0 +1,83 @@
+"""One clear sentence for bad input: the argument in backticks, what was expected, what came."""
+
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def fail(name: str, expected: str, got: Any) -> ValueError:
+    """Returns the error to raise; the one place where its wording stands."""
+    return ValueError(f"`{name}`: expected {expected}, got {got}")
+
+
+def positive_int(name: str, value: Any, minimum: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise fail(name, f"an integer >= {minimum}", repr(value))
+
+
+def boolean(name: str, value: Any) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise fail(name, "True or False", repr(value))
+
+
+def rate(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise fail(name, "a number in [0, 1)", repr(value))
+
+
+def one_of(name: str, value: Any, options: Collection[Any]) -> None:
+    if value not in options:
+        raise fail(name, f"one of {', '.join(map(repr, options))}", repr(value))
+
+
+def float_dtype(name: str, dtype: Any) -> None:
+    try:
+        known = jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise fail(name, "a floating-point dtype", repr(dtype))
+
+
+def typed_key(name: str, key: Any) -> None:
+    """One typed random key, as `jax.random.key` makes it."""
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise fail(name, "a typed key from jax.random.key", describe(key))
+    if key.shape != ():
+        raise fail(name, "one key", f"keys of shape {key.shape}")
+
+
+def array(name: str, value: Any) -> None:
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        raise fail(name, "an array", describe(value))
+
+
+def describe(value: Any) -> str:
+    """A pytree's shapes and dtypes in a line."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}{list(value.shape)}"
+    if not isinstance(value, (str, bytes, type(None))) and jax.tree.leaves(value) not in ([], [value]):
+        return str(jax.tree.map(_Leaf, value))
+    return f"{type(value).__name__} {value!r}"
+
+
+class _Leaf:  # prints as float32[2, 3], without quotes
+    def __init__(self, x: Any):
+        self.text = f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else repr(x)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def same_tree(name: str, value: Any, like: Any, *, dtypes: bool = False) -> None:
+    """The same structure and shapes as `like` (a pytree of arrays or of shape structs); on request the same dtypes."""
+    same = jax.tree.structure(value) == jax.tree.structure(like) and all(
+        hasattr(v, "shape") and v.shape == x.shape and (not dtypes or v.dtype == x.dtype)
+        for v, x in zip(jax.tree.leaves(value), jax.tree.leaves(like), strict=True)
+    )
+    if not same:
+        raise fail(name, describe(like), describe(value))

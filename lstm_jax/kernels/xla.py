@@ -1,0 +1,112 @@
+"""The reference: lax.scan over a cell's step. Any cell, any platform, any derivative."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lstm_jax.types import Array, Carry, Cell, Params
+
+
+class Sequence(NamedTuple):
+    """What a loop runs over; None where the call has none.
+
+    `xs`, `valid`, `resets` and `keys` are time-major, `carry` and `first` are `[*batch, ...]`.
+    """
+
+    xs: Array
+    carry: Carry
+    first: Carry | None = None
+    """The carry after a reset."""
+    valid: Array | None = None
+    """`[time, *batch]` bool: steps within a sequence's length."""
+    resets: Array | None = None
+    """`[time, *batch]` bool: whether `first` replaces the carry before this step is taken, in the loop's own order."""
+    keys: Array | None = None
+    """`[time]`: one random key a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a loop is compiled for."""
+
+    reverse: bool = False
+    unroll: int = 1
+    history: bool = False
+    hoist: bool = False
+    """Whether the input product leaves the loop: faster where a launch is dear, slower on XLA's CPU backend."""
+
+
+class Tapped(NamedTuple):
+    """What a tapped loop returns: its results, and the carry each step started from, `[time, *batch, ...]`."""
+
+    results: tuple[Carry, Any]
+    before: Carry
+
+
+def select(mask: Array, a: Any, b: Any) -> Any:
+    """Chooses between two pytrees by a mask over their leading axes."""
+    return jax.tree.map(
+        lambda x, y: jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, y.astype(x.dtype)), a, b
+    )
+
+
+def run(cell: Cell, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
+    """Returns `(carry, ys)`, or `(carry, (ys, history))` on request: step after step, as the equations say."""
+
+    def advance(carry: Carry, z: Any, _: Any) -> tuple[Carry, Array]:
+        return cell.step(params, carry, z)
+
+    return _loop(cell, options, params, seq, advance).results
+
+
+def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots: Any) -> Tapped:
+    """Runs the loop of a split cell so that the cotangent of `slots` is that of the pre-activations of every step."""
+
+    def advance(carry: Carry, z: Any, slot: Any) -> tuple[Carry, Array]:
+        carry, y = cell.update(carry, tap(cell.preactivate(params, carry, z), slot))
+        return carry, y.astype(seq.xs.dtype)
+
+    return _loop(cell, options, params, seq, advance, slots)
+
+
+@jax.custom_vjp
+def tap(a: Any, slot: Any) -> Any:
+    """Returns `a`; in the backward pass `slot` receives the cotangent of `a`, though it takes no part in the value."""
+    return a
+
+
+tap.defvjp(lambda a, slot: (a, None), lambda _, ct: (ct, ct))
+
+
+def _loop(cell: Cell, options: Options, params: Params, seq: Sequence, advance: Any, slots: Any = None) -> Tapped:
+    inputs = cell.project(params, seq.xs) if options.hoist and seq.keys is None else seq.xs
+
+    def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
+        z, valid, reset, key, slot = step
+        if reset is not None:
+            carry = select(reset, carry_like(seq.first, carry), carry)
+        if inputs is seq.xs:
+            z = cell.project(params, z) if key is None else cell.project(params, z, key=key)
+        after, y = advance(carry, z, slot)
+        if valid is not None:
+            after = select(valid, after, carry)
+            y = select(valid, y, jnp.zeros_like(y))
+        return after, (y, after if options.history else None, carry if slots is not None else None)
+
+    carry, (ys, history, before) = lax.scan(
+        body,
+        seq.carry,
+        (inputs, seq.valid, seq.resets, seq.keys, slots),
+        length=seq.xs.shape[0],
+        reverse=options.reverse,
+        unroll=options.unroll,
+    )
+    return Tapped((carry, (ys, history) if options.history else ys), before)
+
+
+def carry_like(value: Carry, carry: Carry) -> Carry:
+    """Casts one carry to another's dtypes."""
+    return jax.tree.map(lambda v, c: v.astype(c.dtype), value, carry)

@@ -1,0 +1,24 @@
+"""Every test runs with strict dtype promotion; warnings are errors (pyproject)."""
+
+import os
+
+import pytest
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+
+import jax
+from hypothesis import settings
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_threefry_partitionable", True)
+
+# Compiling a drawn shape takes as long as it takes; the same examples in every run, so that a failure is a change.
+settings.register_profile("lstm_jax", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("lstm_jax")
+
+
+@pytest.fixture
+def x64():
+    """float64 for one test."""
+    with jax.enable_x64(True):
+        yield
