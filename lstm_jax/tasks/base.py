@@ -1,0 +1,198 @@
+"""What every task offers, and the two ways in which a network's answers are judged."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from lstm_jax import losses
+
+
+class Batch(NamedTuple):
+    """Time-major sequences; targets and mask stand beside the outputs that a network gives at every step."""
+
+    inputs: Array  # [time, batch, input_size]; zero past a sequence's end
+    targets: Array  # [time, batch] int32 classes, or [time, batch, output_size] floats; zero where the mask is False
+    mask: Array  # [time, batch] bool; True where the loss counts
+
+
+class Task(Protocol):
+    """A long-range problem as a pure generator of sequences, with the measures that judge a network on it.
+
+    A task is a frozen dataclass: hashable, equal by value, static under jit. `outputs` below are what a network gives
+    at every step, `[time, batch, output_size]` in any float dtype: logits where `kind` is `"classification"`,
+    predictions where it is `"regression"`. They are read only where the mask is True.
+    """
+
+    @property
+    def kind(self) -> Literal["classification", "regression"]: ...
+
+    @property
+    def length(self) -> int:
+        """The figure by which the task grows, as its paper counts it."""
+        ...
+
+    @property
+    def time(self) -> int:
+        """The steps of a batch: those of the longest sequence."""
+        ...
+
+    @property
+    def input_size(self) -> int: ...
+
+    @property
+    def output_size(self) -> int: ...
+
+    @property
+    def chance(self) -> float:
+        """What `error` comes to, on average, for the best answer that takes no notice of the sequence."""
+        ...
+
+    @property
+    def t_max(self) -> int | None:
+        """The horizon recommended for chrono initialisation, or None where none is needed."""
+        ...
+
+    def sample(self, key: Array, batch_size: int, dtype: DTypeLike = jnp.float32) -> Batch:
+        """Draws `batch_size` independent sequences, inputs in `dtype`: the same key, the same batch."""
+        ...
+
+    def loss(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """What training makes small: a scalar of float32 or better."""
+        ...
+
+    def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """The figure to print beside `chance`: a scalar."""
+        ...
+
+    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether each sequence is processed correctly, by the paper's measure: `[batch]` bool."""
+        ...
+
+    def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether a batch of test sequences shows the task solved: a bool scalar."""
+        ...
+
+
+def at_least(least: int, **fields: int) -> None:
+    """Raises a ValueError that names the first of the fields that is not an integer of `least` or more."""
+    for name, value in fields.items():
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
+
+
+class AnswerAtEnd(ABC):
+    """A task whose only target stands at the last step of each sequence."""
+
+    tolerance: ClassVar[float]
+
+    @property
+    @abstractmethod
+    def time(self) -> int:
+        """The steps of a batch: those of the longest sequence."""
+
+    @property
+    def t_max(self) -> int | None:
+        """The horizon recommended for chrono initialisation: no dependency is longer than the longest sequence.
+
+        References:
+            Tallec & Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
+        """
+        return self.time
+
+    @abstractmethod
+    def draw(self, key: Array, batch_size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
+        """Draws inputs `[time, batch, input_size]`, free past the ends, answers `[batch, ...]`, lengths `[batch]`."""
+
+    @abstractmethod
+    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether each sequence is processed correctly, by the paper's measure: `[batch]` bool."""
+
+    def sample(self, key: Array, batch_size: int, dtype: DTypeLike = jnp.float32) -> Batch:
+        """Draws `batch_size` independent sequences: the same key, the same batch.
+
+        Args:
+            key: a typed key, `jax.random.key`.
+            batch_size: at least 1, static under jit.
+            dtype: the float dtype of the inputs. Targets that are floats have this dtype or float32, the wider one.
+
+        Returns:
+            A Batch whose mask is True exactly once per sequence, at its last step.
+
+        Raises:
+            ValueError: `batch_size` is not an integer of at least 1, or `dtype` is not a float.
+        """
+        at_least(1, batch_size=batch_size)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"`dtype` must be a float dtype; got {jnp.dtype(dtype)}")
+        inputs, answers, lengths = self.draw(key, batch_size, dtype)
+        t = jnp.arange(self.time, dtype=jnp.int32)[:, None]
+        mask = t == lengths - 1
+        at_end = mask.reshape(mask.shape + (1,) * (answers.ndim - 1))
+        return Batch(jnp.where((t < lengths)[..., None], inputs, 0), jnp.where(at_end, answers, 0), mask)
+
+    def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether at least 99% of the sequences are processed correctly.
+
+        The paper stops when the 2,000 latest training sequences were right (task 2c: 10,000), and then counts at most
+        3 wrong of 2,560 fresh ones. This asks less, so that a test batch of some hundred sequences can tell.
+        """
+        correct = self.correct(outputs, targets, mask)
+        return 100 * jnp.sum(~correct) <= correct.size  # in integers: 99 of 100 is enough
+
+
+class Classification(AnswerAtEnd):
+    """Judges logits: softmax cross entropy, and every class's probability close to its one-hot target."""
+
+    kind: Literal["classification", "regression"] = "classification"
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """The number of classes."""
+
+    @property
+    def chance(self) -> float:
+        """The fraction misclassified by a fixed answer, the classes being equally frequent: 1 - 1/classes."""
+        return 1 - 1 / self.output_size
+
+    def loss(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """The mean softmax cross entropy in nats, a scalar of float32 or better."""
+        return losses.cross_entropy(outputs, targets, mask)
+
+    def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """The fraction of sequences whose largest output is not the target's, a float32 scalar."""
+        return 1 - losses.accuracy(outputs, targets, mask)
+
+    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether every probability is within `tolerance` of the one-hot target at the masked step: `[batch]` bool.
+
+        The paper's outputs are logistic units of their own; here the measure is put to the softmax of the outputs.
+        """
+        outputs, targets, mask = losses.check_classes(outputs, targets, mask)
+        probabilities = jax.nn.softmax(outputs.astype(jnp.float32), axis=-1)
+        distance = jnp.abs(probabilities - jax.nn.one_hot(targets, outputs.shape[-1], dtype=jnp.float32))
+        return jnp.all(jnp.all(distance < self.tolerance, axis=-1) | ~mask, axis=0)
+
+
+class Regression(AnswerAtEnd):
+    """Judges predictions: mean squared error, and the absolute error under a tolerance."""
+
+    kind: Literal["classification", "regression"] = "regression"
+
+    def loss(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """The mean squared error, a scalar of float32 or better."""
+        return losses.mean_squared_error(outputs, targets, mask)
+
+    def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """The mean squared error, a scalar of float32 or better."""
+        return losses.mean_squared_error(outputs, targets, mask)
+
+    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether the absolute error is under `tolerance` at the masked step: `[batch]` bool."""
+        outputs, targets, mask = losses.check_values(outputs, targets, mask)
+        distance = jnp.abs(outputs.astype(jnp.float32) - targets.astype(jnp.float32))
+        return jnp.all((distance < self.tolerance) | ~mask[..., None], axis=(0, -1))
