@@ -1,0 +1,210 @@
+"""python -m benchmarks {compare,throughput,accuracy,diff}: the comparison of LSTM, GRU and vanilla RNN."""
+
+import argparse
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+DTYPES = ("float32", "bfloat16", "float64")
+CELLS = ("LSTM", "GRU", "RNN")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (--help lists the options)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status. A wrong option is one line on stderr and status 2."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "diff":
+        from benchmarks.diff import compare
+
+        try:
+            print(compare(options.a, options.b), end="")
+        except ValueError as error:
+            parser.error(str(error))
+        return 0
+    try:
+        return _measure(options, shlex.join(["python", "-m", "benchmarks", *(arguments or sys.argv[1:])]))
+    except WrongOptionError as error:
+        parser.error(str(error))
+
+
+class WrongOptionError(Exception):
+    pass
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    helps = {
+        "compare": "throughput and accuracy in one report",
+        "throughput": "forward, training and single-step time",
+        "accuracy": "long-range tasks and digits, over seeds",
+    }
+    for name, text in helps.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument("--full", action="store_true", help="the long version: more shapes, lengths and steps")
+        command.add_argument("--out", type=Path, help="folder to write (default: results/COMMAND-DATE)")
+        command.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="platform (default: jax's own choice)")
+        command.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL", help=", ".join(CELLS))
+        command.add_argument("--quiet", action="store_true", help="no tables and no progress bar")
+        if name != "accuracy":
+            command.add_argument("--dtype", choices=DTYPES, default="float32", help="of parameters and inputs")
+            command.add_argument(
+                "--grid", nargs="+", metavar="GRID", help="quick, standard, sweep, or shapes as B,T,D,H"
+            )
+            command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
+            command.add_argument("--peers", action="store_true", help="every peer must be installed: none is left out")
+        if name != "throughput":
+            command.add_argument("--seeds", type=_positive, help="seeds a setting (default: 3, with --full 5)")
+            command.add_argument("--only", nargs="+", metavar="TASK", help="some tasks, such as 'adding'")
+    command = commands.add_parser("diff", help="two results side by side", allow_abbrev=False)
+    command.add_argument("a", type=Path, help="a results.json")
+    command.add_argument("b", type=Path, help="another")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _measure(options: argparse.Namespace, command: str) -> int:
+    import jax
+
+    if options.device:
+        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(options.device, options.device))
+    if getattr(options, "dtype", None) == "float64":
+        jax.config.update("jax_enable_x64", True)
+    try:
+        platform = jax.devices()[0].platform
+    except (RuntimeError, AssertionError):  # the second is what jax raises for a platform that it does not know
+        raise WrongOptionError(f"argument --device: no {options.device} here") from None
+    _extra("matplotlib", "sklearn")
+
+    from benchmarks import accuracy, environment, report, throughput
+
+    began = time.perf_counter()
+    speed = _speed_settings(options, platform) if options.command != "accuracy" else None
+    runs = _runs(options) if options.command != "throughput" else []
+    result: dict[str, Any] = {"command": command, "environment": environment.record()}
+    total = (throughput.count(speed) if speed else 0) + 2 * len(runs)
+    with _progress(total, options.quiet) as advance:
+        if speed:
+            result["throughput"] = throughput.measure(speed, advance)
+        if runs:
+            result["accuracy"] = accuracy.measure(runs, advance)
+    result["seconds"] = time.perf_counter() - began
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    path = report.write(result, options.out or Path("results") / f"{options.command}-{stamp}")
+    if not options.quiet:
+        _print(result, path)
+    return 0
+
+
+def _speed_settings(options: argparse.Namespace, platform: str) -> Any:
+    from benchmarks import contenders, throughput
+
+    names = contenders.available()
+    missing = {"PyTorch", "Flax linen", "Flax nnx"} - set(names)
+    if options.peers and missing:
+        raise WrongOptionError(f"argument --peers: not installed: {', '.join(sorted(missing))}; pip install '.[peers]'")
+    if not (options.full or options.peers):
+        names = tuple(n for n in names if n != "Flax nnx")  # its cells are linen's
+    return throughput.Settings(
+        grid=_grid(options.grid or ["standard" if options.full or options.peers else "quick"]),
+        cells=tuple(options.cells),
+        contenders=names,
+        dtype=options.dtype,
+        device=platform,
+        rounds=options.rounds or (9 if options.full else 5),
+        least_seconds=0.1 if options.full else 0.02,
+    )
+
+
+def _grid(words: list[str]) -> tuple:
+    from benchmarks.throughput import GRIDS
+
+    shapes = []
+    for word in words:
+        if word in GRIDS:
+            shapes += GRIDS[word]
+            continue
+        sizes = word.split(",")
+        if len(sizes) != 4 or not all(s.isdigit() and int(s) > 0 for s in sizes):
+            raise WrongOptionError(f"argument --grid: expected {', '.join(GRIDS)} or B,T,D,H, got {word!r}")
+        shapes.append(tuple(map(int, sizes)))
+    return tuple(shapes)
+
+
+def _runs(options: argparse.Namespace) -> list:
+    from benchmarks import accuracy
+
+    for task in options.only or ():
+        if task not in accuracy.QUICK:
+            raise WrongOptionError(f"argument --only: expected some of {', '.join(accuracy.QUICK)}, got {task!r}")
+    seeds = options.seeds or (5 if options.full else 3)
+    return accuracy.cases(options.full, tuple(options.only or ()), tuple(options.cells), seeds)
+
+
+def _extra(*modules: str) -> None:
+    import importlib.util
+
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    if missing:
+        raise WrongOptionError(f"{', '.join(missing)} not installed; pip install '.[bench]'")
+
+
+class _progress:  # noqa: N801 -- used as a function
+    """A bar on stderr; `advance(text)` says what begins and moves it on."""
+
+    def __init__(self, total: int, quiet: bool):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description:40.40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), disable=quiet, refresh_per_second=2)
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> Callable[[str], None]:
+        self.bar.start()
+        return lambda text: self.bar.update(self.task, advance=1, description=text)
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.stop()
+
+
+def _print(result: dict[str, Any], path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks import report
+
+    console = Console()
+    tables = {
+        "What they remember, best setting of each": report.accuracy_table(result.get("accuracy", [])),
+        "How fast they are, whole sequences": report.throughput_table(result.get("throughput", [])),
+        "How fast they are, one step at batch 1": report.step_table(result.get("throughput", [])),
+    }
+    for title, rows in tables.items():
+        if rows:
+            shown = Table(title=title, title_justify="left", pad_edge=False)
+            for name in rows[0]:
+                shown.add_column(name)
+            for row in rows:
+                shown.add_row(*map(str, row.values()))
+            console.print(shown)
+    console.print(f"{result['seconds']:.0f} s; report: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

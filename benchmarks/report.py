@@ -1,0 +1,219 @@
+"""A result as files: results.json with every raw figure, report.md with tables and verdicts, the pictures."""
+
+import json
+import math
+import os
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots
+from benchmarks.contenders import OURS
+
+
+def write(result: dict[str, Any], folder: Path) -> Path:
+    """Writes all files beside their final place and then renames the folder: nothing is ever half written.
+
+    Returns the path of the report.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    try:
+        aside.chmod(0o755)
+        (aside / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+        pictures = plots.draw(result, aside)
+        (aside / "report.md").write_text(markdown(result, pictures))
+        if folder.exists():
+            old = aside.with_name(aside.name + "-old")
+            os.rename(folder, old)
+            os.rename(aside, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder / "report.md"
+
+
+def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
+    """The whole report as text."""
+    environment = result["environment"]
+    captions = {name: f"![{caption}]({name})\n\n*{caption}*\n" for name, caption in pictures}
+    parts = [
+        "# LSTM, GRU and vanilla RNN side by side\n",
+        f"`{result['command']}`, {result['seconds']:.0f} s in all.\n",
+    ]
+    if result.get("accuracy"):
+        parts += ["## What they remember\n", "\n".join(f"- {line}" for line in verdicts(result["accuracy"])) + "\n"]
+        parts += [captions[n] for n in ("accuracy.png", "learning_curves.png") if n in captions]
+        parts += ["### Every run, at its best setting\n", ACCURACY_NOTE, table(accuracy_table(result["accuracy"]))]
+        parts += ["### Every setting\n", SETTINGS_NOTE, table(settings_table(result["accuracy"]))]
+    if result.get("throughput"):
+        rows = result["throughput"]
+        parts += ["## How fast they are\n", "\n".join(f"- {line}" for line in speed_verdicts(rows)) + "\n"]
+        parts += [captions["throughput.png"]] if "throughput.png" in captions else []
+        parts += ["### Whole sequences\n", THROUGHPUT_NOTE, table(throughput_table(rows))]
+        parts += ["### One step at batch 1, 256 units\n", table(step_table(rows))]
+    parts += ["## Measured on\n", table([{"": k, "value": _plain(v)} for k, v in environment.items()])]
+    return "\n".join(parts)
+
+
+ACCURACY_NOTE = """\
+The best setting is the one with most seeds solved, then with the lowest error (for the digits: on the validation set).
+Steps and seconds to solve are medians over the seeds that did; seconds share the run's time evenly over its steps, and
+all settings and seeds of a run train at once. A run stops when every seed of one setting is solved.
+"""
+SETTINGS_NOTE = """\
+A run stops when one setting is solved in all seeds; the other setting of the same run is then shown as it stood.
+"""
+THROUGHPUT_NOTE = """\
+Medians of interleaved rounds. Training is a forward pass and the gradients of parameters and inputs. FLOP/s count the
+products alone; their share is of the rate of a large product timed in the same rounds. Memory is what XLA's analysis
+gives for temporary buffers. Speedup is how many times slower a contender is than lstm_jax in the same rounds.
+"""
+
+
+def verdicts(rows: list[dict]) -> list[str]:
+    """One sentence a task and length, made of the figures alone."""
+    lines = []
+    for row in rows:
+        best = row["settings"][row["best"]]
+        if row["equal"] != "hidden size":
+            continue
+        solved, seeds = sum(best["solved"]), len(best["solved"])
+        final = statistics.median(best["final_error"])
+        steps = [s for s in best["steps_to_solve"] if s is not None]
+        said = (
+            f"{1 - final:.1%} of the test digits right (median of {seeds} seeds)"
+            if "digits" in row["task"]
+            else f"solved in all {seeds} seeds, after {statistics.median(steps):.0f} steps (median)"
+            if solved == seeds
+            else f"solved in {solved} of {seeds} seeds after {row['steps_taken']} steps, {row['figure']} "
+            f"{final:.3g} (chance {row['chance']:.3g})"
+        )
+        title = f"**{row['task']}, {row['length']} steps**"
+        if not lines or not lines[-1].startswith(title):
+            lines.append(f"{title}: ")
+        else:
+            lines[-1] += "; "
+        lines[-1] += f"{row['cell']} {said}"
+    return lines
+
+
+def speed_verdicts(rows: list[dict]) -> list[str]:
+    """Geometric means of the interleaved ratios, by contender and mode."""
+    lines = []
+    for contender in dict.fromkeys(r["contender"] for r in rows):
+        if contender == OURS:
+            continue
+        said = []
+        for mode in dict.fromkeys(r["mode"] for r in rows):
+            ratios = [r["speedup_of_ours"] for r in rows if r["contender"] == contender and r["mode"] == mode]
+            if ratios:
+                mean = math.exp(statistics.fmean(map(math.log, ratios)))
+                said.append(f"{mode} {mean:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
+        lines.append(f"against {contender}, geometric mean and range: {', '.join(said)}")
+    return lines
+
+
+def accuracy_table(rows: list[dict]) -> list[dict]:
+    found = []
+    for row in rows:
+        best = row["settings"][row["best"]]
+        found.append(
+            {
+                "task": row["task"],
+                "steps long": row["length"],
+                "cell": row["cell"],
+                "equal": row["equal"],
+                "hidden": row["hidden_size"],
+                "parameters": row["parameters"],
+                "best setting": f"{best['init']}, {best['learning_rate']:g}",
+                "solved": f"{sum(best['solved'])}/{len(best['solved'])}" if "digits" not in row["task"] else "",
+                "steps to solve": _median(best["steps_to_solve"], "{:.0f}"),
+                "seconds to solve": _median(best["seconds_to_solve"], "{:.1f}"),
+                "sequences each": row["sequences"],
+                "error, median (range)": _spread(best["final_error"]),
+                "chance": f"{row['chance']:.3g}",
+            }
+        )
+    return found
+
+
+def settings_table(rows: list[dict]) -> list[dict]:
+    return [
+        {
+            "task": row["task"],
+            "steps long": row["length"],
+            "cell": f"{row['cell']} {row['hidden_size']}",
+            "initialisation": setting["init"],
+            "learning rate": f"{setting['learning_rate']:g}",
+            "solved": f"{sum(setting['solved'])}/{len(setting['solved'])}" if "digits" not in row["task"] else "",
+            "after steps": row["steps_taken"],
+            "error, median (range)": _spread(setting["final_error"]),
+        }
+        for row in rows
+        for setting in row["settings"]
+    ]
+
+
+def throughput_table(rows: list[dict]) -> list[dict]:
+    return [
+        {
+            "cell": row["cell"],
+            "B, T, D, H": f"{row['batch']}, {row['time']}, {row['input_size']}, {row['hidden_size']}",
+            "equal": row["equal"],
+            "mode": row["mode"],
+            "contender": row["contender"],
+            "ms": _figure(row["seconds"] * 1e3),
+            "speedup": f"{row['speedup_of_ours']:.2f}" if row["contender"] != OURS else "",
+            "steps/s": f"{row['tokens_per_second']:,.0f}",
+            "GFLOP/s": f"{row['gflops']:.1f}",
+            "of a product": f"{row['share_of_product']:.0%}",
+            "temporary MB": "" if row["temp_bytes"] is None else f"{row['temp_bytes'] / 1e6:.1f}",
+            "compile s": f"{row['compile_seconds']:.2f}",
+        }
+        for row in rows
+        if row["mode"] != "step"
+    ]
+
+
+def step_table(rows: list[dict]) -> list[dict]:
+    return [
+        {
+            "cell": row["cell"],
+            "contender": row["contender"],
+            "microseconds": _figure(row["seconds"] * 1e6),
+            "speedup": f"{row['speedup_of_ours']:.2f}" if row["contender"] != OURS else "",
+        }
+        for row in rows
+        if row["mode"] == "step"
+    ]
+
+
+def table(rows: list[dict]) -> str:
+    """A Markdown table; columns are the first row's."""
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _median(values: list, form: str) -> str:
+    known = [v for v in values if v is not None]
+    return form.format(statistics.median(known)) if known else ""
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def _figure(x: float) -> str:
+    return f"{x:.3g}" if x < 100 else f"{x:.0f}"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,168 @@
+"""One accuracy run as one compiled program: several settings and seeds at once, until one setting is solved."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lstm_jax.models import Linear, Network
+from lstm_jax.training import TrainState, clipped_adam, init_state, make_step
+from lstm_jax.types import Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way to start and train a cell; settings of one run differ in numbers only, so that vmap takes them all."""
+
+    init: str
+    learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long a run may take: sequences seen are `steps * batch`."""
+
+    steps: int
+    batch: int = 64
+    period: int = 20
+    """Steps between two looks at the test sequences."""
+
+
+class Problem(NamedTuple):
+    """What a run is trained on, as pure functions of keys: a task's generator or a data set's batches."""
+
+    batch: Callable[[Any, Any], Any]
+    """`(key, position) -> batch`, a training batch of a run."""
+    loss: Callable[[Any, Any], Any]
+    """`(outputs, batch) -> scalar`"""
+    test: Any
+    """The batch on which every run is judged."""
+    error: Callable[[Any, Any], Any]
+    """`(outputs, batch) -> scalar`, by which settings are compared."""
+    score: Callable[[Any, Any], Any]
+    """`(outputs, batch) -> scalar`, the figure reported: the error on sequences that chose nothing."""
+    solved: Callable[[Any, Any], Any]
+    """`(outputs, batch) -> bool`"""
+    output_size: int
+    at: str = "every"
+
+
+class Outcome(NamedTuple):
+    """Figures of one run: `[settings, seeds, looks]`, up to the look at which it stopped."""
+
+    error: np.ndarray
+    score: np.ndarray
+    solved: np.ndarray
+    loss: np.ndarray
+    seconds: float
+    compile_seconds: float
+    parameters: int
+
+
+class _Progress(NamedTuple):
+    look: Any
+    states: Any
+    error: Any
+    score: Any
+    solved: Any
+    loss: Any
+
+
+MAX_NORM = 1.0
+
+
+class Program(NamedTuple):
+    """A run, compiled: the same call gives the same numbers."""
+
+    run: Callable[[], Any]
+    compile_seconds: float
+    parameters: int
+
+    def __call__(self) -> Outcome:
+        began = time.perf_counter()
+        end = jax.block_until_ready(self.run())
+        seconds = time.perf_counter() - began
+        looks = int(end.look)
+        error, score, solved, loss = (np.asarray(x)[:, :, :looks] for x in (end.error, end.score, end.solved, end.loss))
+        return Outcome(error, score, solved, loss, seconds, self.compile_seconds, self.parameters)
+
+
+def build(
+    problem: Problem,
+    layers: dict[str, Layer],
+    settings: tuple[Setting, ...],
+    seeds: int,
+    budget: Budget,
+    *,
+    seed: int = 0,
+) -> Program:
+    """Compiles the training of every setting with every seed at once; `layers` maps an initialisation to its layer.
+
+    The run stops when all seeds of one setting are solved, or when the budget is spent. The layers differ in their
+    initialisers alone, and the equations of the first serve all.
+    """
+    networks = {
+        name: Network(layer, Linear(layer.output_shape[-1], problem.output_size), at=problem.at)
+        for name, layer in layers.items()
+    }
+    network = next(iter(networks.values()))
+
+    def start(init: str, learning_rate: Any, key: Any) -> TrainState:
+        key_params, key_run = jax.random.split(key)
+        return init_state(networks[init].init(key_params), clipped_adam(learning_rate, MAX_NORM), key_run)
+
+    def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple[Any, Any]:
+        return problem.loss(network(params, batch.inputs)[1], batch), (carry, {})
+
+    def period(rate: Any, state: TrainState) -> tuple[TrainState, tuple]:
+        step = make_step(loss_fn, clipped_adam(rate, MAX_NORM))
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, Any]:
+            state, metrics = step(state, problem.batch(state.key, state.position))
+            return state, metrics["loss"]
+
+        state, losses = lax.scan(body, state, length=budget.period)
+        outputs = network(state.params, problem.test.inputs)[1]
+        judged = (judge(outputs, problem.test) for judge in (problem.error, problem.score, problem.solved))
+        return state, (*judged, losses.mean())
+
+    periods = jax.vmap(jax.vmap(period, in_axes=(None, 0)))
+    looks = -(-budget.steps // budget.period)
+    shape = (len(settings), seeds, looks)
+
+    def going(p: _Progress) -> Any:
+        latest = p.solved[:, :, jnp.maximum(p.look - 1, 0)]
+        return (p.look < looks) & ~jnp.any(jnp.all(latest, axis=1))
+
+    def advance(rates: Any, p: _Progress) -> _Progress:
+        states, new = periods(rates, p.states)
+        histories = (p.error, p.score, p.solved, p.loss)
+        put = [history.at[:, :, p.look].set(x) for history, x in zip(histories, new, strict=True)]
+        return _Progress(p.look + 1, states, *put)
+
+    def run(rates: Any, keys: Any) -> _Progress:
+        states = [jax.vmap(functools.partial(start, s.init, r))(keys) for s, r in zip(settings, rates, strict=True)]
+        states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+        empty = jnp.full(shape, jnp.nan, jnp.float32)
+        first = _Progress(jnp.int32(0), states, empty, empty, jnp.zeros(shape, bool), empty)
+        return lax.while_loop(going, functools.partial(advance, rates), first)
+
+    rates = jnp.asarray([s.learning_rate for s in settings], jnp.float32)
+    keys = jax.random.split(jax.random.key(seed), seeds)
+    began = time.perf_counter()
+    program = jax.jit(run).lower(rates, keys).compile()
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(lambda: network.init(jax.random.key(0)))))
+    return Program(lambda: program(rates, keys), time.perf_counter() - began, size)
+
+
+def grid(inits: tuple[str, ...], rates: tuple[float, ...]) -> tuple[Setting, ...]:
+    """Every initialisation with every learning rate."""
+    return tuple(Setting(i, r) for i, r in itertools.product(inits, rates))

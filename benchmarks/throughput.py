@@ -1,0 +1,153 @@
+"""How fast: forward, training and single-step time of every contender, and what share of the machine that is."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import contenders
+from benchmarks.contenders import CELLS, MODES, OURS, TEXTBOOK
+from benchmarks.timing import Prepared, compiled, interleave, median_ratio
+from lstm_jax.cells.dense import DenseCell
+
+Shape = tuple[int, int, int, int]
+"""batch, time, input size, hidden size"""
+
+GRIDS: dict[str, tuple[Shape, ...]] = {
+    "quick": ((1, 128, 64, 64), (32, 100, 64, 128), (32, 32, 256, 256)),
+    "standard": ((1, 128, 64, 64), (32, 100, 64, 128), (32, 256, 256, 256), (64, 128, 512, 512), (128, 64, 1024, 1024)),
+    "sweep": (
+        *((batch, 100, 128, 128) for batch in (1, 8, 32, 128)),
+        *((32, time, 128, 128) for time in (25, 400)),
+        *((32, 100, hidden, hidden) for hidden in (32, 512)),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is timed, and how often."""
+
+    grid: tuple[Shape, ...] = GRIDS["quick"]
+    cells: tuple[str, ...] = tuple(CELLS)
+    contenders: tuple[str, ...] = (OURS, TEXTBOOK)
+    dtype: str = "float32"
+    device: str = "cpu"
+    rounds: int = 5
+    least_seconds: float = 0.02
+    matched: bool = True
+    """Whether GRU and RNN are also timed with as many parameters as the LSTM, on the second shape of the grid."""
+
+
+def flop(cell: str, mode: str, shape: Shape) -> int:
+    """Multiplications and additions of the products: 2 a weight, step and example; three times that in training."""
+    batch, time, inputs, hidden = shape
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[cell]
+    return 2 * gates * batch * time * hidden * (hidden + inputs) * (3 if mode == "training" else 1)
+
+
+def parameters(cell: DenseCell) -> int:
+    """How many numbers a cell learns."""
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(lambda: cell.init(jax.random.key(0)))))
+
+
+def equal_parameters(cell: str, inputs: int, hidden: int) -> int:
+    """The hidden size with which a cell has, as nearly as can be, the parameters of an LSTM of `hidden`."""
+    aim = parameters(CELLS["LSTM"](inputs, hidden))
+    return min(range(1, 4 * hidden + 2), key=lambda size: abs(parameters(CELLS[cell](inputs, size)) - aim))
+
+
+def cases(settings: Settings) -> Iterator[tuple[str, Shape, str]]:
+    """Every cell and shape, and by what it equals the LSTM beside it: hidden size or parameters."""
+    for i, (batch, time, inputs, hidden) in enumerate(settings.grid):
+        for cell in settings.cells:
+            yield cell, (batch, time, inputs, hidden), "hidden size"
+            if settings.matched and cell != "LSTM" and i == min(1, len(settings.grid) - 1):
+                yield cell, (batch, time, inputs, equal_parameters(cell, inputs, hidden)), "parameters"
+
+
+def count(settings: Settings) -> int:
+    """How many steps the progress bar has."""
+    return len(list(cases(settings))) * len(MODES) + len(settings.cells)
+
+
+def measure(settings: Settings, advance: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Times every case; the large product of the same machine runs in the same rounds."""
+    rows = []
+    for cell, shape, matched in cases(settings):
+        for mode in MODES:
+            advance(f"{cell} {mode} {shape}")
+            rows += _case(settings, cell, shape, matched, mode)
+    for cell in settings.cells:
+        advance(f"{cell} single step")
+        rows += _step(settings, cell)
+    return rows
+
+
+def _case(settings: Settings, name: str, shape: Shape, matched: str, mode: str) -> list[dict[str, Any]]:
+    batch, time, inputs, hidden = shape
+    cell = CELLS[name](inputs, hidden)
+    prepared = {
+        contender: contenders.prepare(contender, cell, mode, (batch, time), settings.dtype, settings.device)
+        for contender in settings.contenders
+    }
+    figures = interleave({**prepared, "product": _product(settings.dtype)}, settings.rounds, settings.least_seconds)
+    best_product = 2 * _PRODUCT**3 / min(figures["product"])
+    work = flop(name, mode, shape)
+    rows = []
+    for contender in settings.contenders:
+        seconds = statistics.median(figures[contender])
+        rows.append(
+            {
+                **_row(settings, name, contender, mode, matched, figures, prepared[contender]),
+                "batch": batch,
+                "time": time,
+                "input_size": inputs,
+                "hidden_size": hidden,
+                "parameters": parameters(cell),
+                "tokens_per_second": batch * time / seconds,
+                "gflops": work / seconds / 1e9,
+                "product_gflops": best_product / 1e9,
+                "share_of_product": work / seconds / best_product,
+            }
+        )
+    return rows
+
+
+def _step(settings: Settings, name: str) -> list[dict[str, Any]]:
+    hidden = 256
+    cell = CELLS[name](hidden, hidden)
+    names = [c for c in settings.contenders if c not in (TEXTBOOK, "Flax nnx")]
+    prepared = {c: contenders.prepare_step(c, cell, settings.dtype, settings.device) for c in names}
+    figures = interleave(prepared, settings.rounds, settings.least_seconds)
+    shape = {"batch": 1, "time": 1, "input_size": hidden, "hidden_size": hidden, "parameters": parameters(cell)}
+    return [{**_row(settings, name, c, "step", "hidden size", figures, prepared[c]), **shape} for c in names]
+
+
+def _row(
+    settings: Settings, cell: str, contender: str, mode: str, matched: str, figures: dict, prepared: Prepared
+) -> dict[str, Any]:
+    return {
+        "cell": cell,
+        "contender": contender,
+        "mode": mode,
+        "equal": matched,
+        "dtype": settings.dtype,
+        "seconds": statistics.median(figures[contender]),
+        "rounds": figures[contender],
+        "speedup_of_ours": median_ratio(figures[contender], figures[OURS]),
+        "compile_seconds": prepared.compile_seconds,
+        "temp_bytes": prepared.temp_bytes,
+    }
+
+
+_PRODUCT = 1024
+
+
+def _product(dtype: str) -> Prepared:
+    a = jnp.ones((_PRODUCT, _PRODUCT), dtype)
+    return compiled(jnp.dot, a, a)
