@@ -184,24 +184,29 @@ class _progress:  # noqa: N801 -- used as a function
 
 
 def _print(result: dict[str, Any], path: Path) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from benchmarks import report
 
     console = Console()
+    drop = {"equal", "compile s", "GFLOP/s", "MB", "sequences each", "seconds to solve", "steps/s", "parameters"}  # in the report
     tables = {
         "What they remember, best setting of each": report.accuracy_table(result.get("accuracy", [])),
-        "How fast they are, whole sequences": report.throughput_table(result.get("throughput", [])),
-        "How fast they are, one step at batch 1": report.step_table(result.get("throughput", [])),
+        "How fast they are, and how many times slower the others": report.throughput_table(
+            result.get("throughput", [])
+        ),
+        "One step at batch 1, 256 units": report.step_table(result.get("throughput", [])),
     }
     for title, rows in tables.items():
         if rows:
-            shown = Table(title=title, title_justify="left", pad_edge=False)
-            for name in rows[0]:
+            shown = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+            names = [name for name in rows[0] if name not in drop]
+            for name in names:
                 shown.add_column(name)
             for row in rows:
-                shown.add_row(*map(str, row.values()))
+                shown.add_row(*(str(row[name]) for name in names))
             console.print(shown)
     console.print(f"{result['seconds']:.0f} s; report: {path}", soft_wrap=True)
 

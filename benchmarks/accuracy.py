@@ -15,7 +15,7 @@ from benchmarks.throughput import equal_parameters
 from lstm_jax import losses, tasks
 from lstm_jax.data import batch_indices, digits
 
-GATED_RATES = {"temporal order": 1e-2, "adding": 5e-3, "long lag": 1e-2, "digits": 5e-3, "permuted digits": 5e-3}
+GATED_RATES = {"temporal order": 1e-2, "adding": 5e-3, "long lag": 1e-2, "digits": 2e-2, "permuted digits": 2e-2}
 RNN_RATES = (1e-2, 3e-3, 1e-3)
 TEST_SEQUENCES = 1024
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import lstm_jax as lj
-from benchmarks.timing import Prepared, compiled
+from benchmarks.timing import Prepared, compiled, jitted
 from lstm_jax.cells.dense import DenseCell, dot
 
 CELLS: dict[str, type[DenseCell]] = {"LSTM": lj.LSTM, "GRU": lj.GRU, "RNN": lj.Elman}
@@ -64,9 +64,9 @@ def prepare_step(contender: str, cell: DenseCell, dtype: str, device: str) -> Pr
         module = _linen_cell(cell, dtype)
         carry = module.initialize_carry(jax.random.key(0), x.shape)
         variables = module.init(jax.random.key(0), carry, x)
-        return compiled(module.apply, variables, carry, x)
+        return jitted(module.apply, variables, carry, x)
     params = cell.init(jax.random.key(0), jnp.dtype(dtype))
-    return compiled(cell, params, cell.initial_carry(params, (1,)), x)
+    return jitted(cell, params, cell.initial_carry(params, (1,)), x)
 
 
 def available() -> tuple[str, ...]:

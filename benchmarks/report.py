@@ -71,8 +71,8 @@ A run stops when one setting is solved in all seeds; the other setting of the sa
 """
 THROUGHPUT_NOTE = """\
 Medians of interleaved rounds. Training is a forward pass and the gradients of parameters and inputs. FLOP/s count the
-products alone; their share is of the rate of a large product timed in the same rounds. Memory is what XLA's analysis
-gives for temporary buffers. Speedup is how many times slower a contender is than lstm_jax in the same rounds.
+products alone; their share is of the rate of a large product timed in the same rounds. MB are temporary buffers by
+XLA's own analysis. The last columns say how many times slower the other contenders are than lstm_jax.
 """
 
 
@@ -161,37 +161,47 @@ def settings_table(rows: list[dict]) -> list[dict]:
 
 
 def throughput_table(rows: list[dict]) -> list[dict]:
-    return [
-        {
-            "cell": row["cell"],
-            "B, T, D, H": f"{row['batch']}, {row['time']}, {row['input_size']}, {row['hidden_size']}",
-            "equal": row["equal"],
-            "mode": row["mode"],
-            "contender": row["contender"],
-            "ms": _figure(row["seconds"] * 1e3),
-            "speedup": f"{row['speedup_of_ours']:.2f}" if row["contender"] != OURS else "",
-            "steps/s": f"{row['tokens_per_second']:,.0f}",
-            "GFLOP/s": f"{row['gflops']:.1f}",
-            "of a product": f"{row['share_of_product']:.0%}",
-            "temporary MB": "" if row["temp_bytes"] is None else f"{row['temp_bytes'] / 1e6:.1f}",
-            "compile s": f"{row['compile_seconds']:.2f}",
-        }
-        for row in rows
-        if row["mode"] != "step"
-    ]
+    """One row a case: our own figures, then how many times slower each other contender is in the same rounds."""
+    found = []
+    for own, others in _cases(rows, step=False):
+        found.append(
+            {
+                "cell": own["cell"],
+                "B, T, D, H": f"{own['batch']}, {own['time']}, {own['input_size']}, {own['hidden_size']}",
+                "equal": own["equal"],
+                "mode": own["mode"],
+                "ms": _figure(own["seconds"] * 1e3),
+                "steps/s": f"{own['tokens_per_second']:,.0f}",
+                "GFLOP/s": f"{own['gflops']:.1f}",
+                "of product": f"{own['share_of_product']:.0%}",
+                "MB": "" if own["temp_bytes"] is None else f"{own['temp_bytes'] / 1e6:.1f}",
+                "compile s": f"{own['compile_seconds']:.2f}",
+                **{name: f"{row['speedup_of_ours']:.2f}x" for name, row in others.items()},
+            }
+        )
+    return found
 
 
 def step_table(rows: list[dict]) -> list[dict]:
+    """One row a cell, as in `throughput_table`."""
     return [
         {
-            "cell": row["cell"],
-            "contender": row["contender"],
-            "microseconds": _figure(row["seconds"] * 1e6),
-            "speedup": f"{row['speedup_of_ours']:.2f}" if row["contender"] != OURS else "",
+            "cell": own["cell"],
+            "microseconds": _figure(own["seconds"] * 1e6),
+            **{name: f"{row['speedup_of_ours']:.2f}x" for name, row in others.items()},
         }
-        for row in rows
-        if row["mode"] == "step"
+        for own, others in _cases(rows, step=True)
     ]
+
+
+def _cases(rows: list[dict], *, step: bool) -> list[tuple[dict, dict[str, dict]]]:
+    """Our row of each case, with those of the others by name."""
+    cases: dict[tuple, dict[str, dict]] = {}
+    for row in rows:
+        if (row["mode"] == "step") == step:
+            key = tuple(row[k] for k in ("cell", "batch", "time", "input_size", "hidden_size", "equal", "mode"))
+            cases.setdefault(key, {})[row["contender"]] = row
+    return [(case.pop(OURS), case) for case in cases.values()]
 
 
 def table(rows: list[dict]) -> str:

@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +97,7 @@ class Program(NamedTuple):
 
 def build(
     problem: Problem,
-    layers: dict[str, Layer],
+    layers: Mapping[str, Layer],
     settings: tuple[Setting, ...],
     seeds: int,
     budget: Budget,

@@ -344,6 +344,6 @@ def _end(ys: Array, lengths: Array | None, reverse: bool, feature_rank: int) -> 
     if reverse or lengths is None:
         return ys[0] if reverse else ys[-1]
     # Outputs past a length are zero, so that a zero length may read any step.
-    place = jnp.clip(jnp.asarray(lengths) - 1, 0, ys.shape[0] - 1)
+    place = jnp.clip(jnp.asarray(lengths).astype(jnp.int32) - 1, 0, ys.shape[0] - 1)
     place = place.reshape(1, *place.shape, *(1,) * feature_rank)
     return jnp.take_along_axis(ys, place, axis=0)[0]

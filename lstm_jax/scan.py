@@ -67,7 +67,8 @@ def scan(
     valid = cuts = first = keys = None
     if lengths is not None:
         _check_lengths(lengths, batch)
-        valid = jnp.arange(time).reshape(time, *(1,) * len(batch)) < jnp.asarray(lengths)
+        steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * len(batch))
+        valid = steps < jnp.asarray(lengths).astype(jnp.int32)
         xs = jnp.where(valid.reshape(valid.shape + (1,) * len(cell.input_shape)), xs, jnp.zeros_like(xs))
     if key is not None:
         key_prepare, key_steps = jax.random.split(key)

@@ -65,8 +65,11 @@ def run(cell: Cell, options: Options, params: Params, seq: Sequence) -> tuple[Ca
 def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots: Any) -> Tapped:
     """Runs the loop of a split cell so that the cotangent of `slots` is that of the pre-activations of every step."""
 
+    # Kept are the pre-activations alone: to rebuild the gates costs less than to write and read them all.
+    update = jax.checkpoint(cell.update, prevent_cse=False)
+
     def advance(carry: Carry, z: Any, slot: Any) -> tuple[Carry, Array]:
-        carry, y = cell.update(carry, tap(cell.preactivate(params, carry, z), slot))
+        carry, y = update(carry, tap(cell.preactivate(params, carry, z), slot))
         return carry, y.astype(seq.xs.dtype)
 
     return _loop(cell, options, params, seq, advance, slots)
