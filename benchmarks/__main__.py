@@ -1,4 +1,4 @@
-"""python -m benchmarks {compare,throughput,accuracy,diff}: the comparison of LSTM, GRU and vanilla RNN."""
+"""python -m benchmarks {compare,throughput,accuracy,claims,diff}: the comparison of LSTM, GRU and vanilla RNN."""
 
 import argparse
 import datetime
@@ -48,6 +48,7 @@ def _parser() -> _Parser:
         "compare": "throughput and accuracy in one report",
         "throughput": "forward, training and single-step time",
         "accuracy": "long-range tasks and digits, over seeds",
+        "claims": "what chunked recomputation and vmap cost",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -57,13 +58,14 @@ def _parser() -> _Parser:
         command.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL", help=", ".join(CELLS))
         command.add_argument("--quiet", action="store_true", help="no tables and no progress bar")
         if name != "accuracy":
+            command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
+        if name in ("compare", "throughput"):
             command.add_argument("--dtype", choices=DTYPES, default="float32", help="of parameters and inputs")
             command.add_argument(
                 "--grid", nargs="+", metavar="GRID", help="quick, standard, sweep, or shapes as B,T,D,H"
             )
-            command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
             command.add_argument("--peers", action="store_true", help="every peer must be installed: none is left out")
-        if name != "throughput":
+        if name in ("compare", "accuracy"):
             command.add_argument("--seeds", type=_positive, help="seeds a setting (default: 3, with --full 5)")
             command.add_argument("--only", nargs="+", metavar="TASK", help="some tasks, such as 'adding'")
     command = commands.add_parser("diff", help="two results side by side", allow_abbrev=False)
@@ -91,18 +93,22 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         raise WrongOptionError(f"argument --device: no {options.device} here") from None
     _extra("matplotlib", "sklearn")
 
-    from benchmarks import accuracy, environment, report, throughput
+    from benchmarks import accuracy, claims, environment, report, throughput
 
     began = time.perf_counter()
-    speed = _speed_settings(options, platform) if options.command != "accuracy" else None
-    runs = _runs(options) if options.command != "throughput" else []
+    rounds = getattr(options, "rounds", None) or (9 if options.full else 5)
+    speed = _speed_settings(options, platform, rounds) if options.command in ("compare", "throughput") else None
+    runs = _runs(options) if options.command in ("compare", "accuracy") else []
+    promised = tuple(options.cells) if options.command == "claims" else ()
     result: dict[str, Any] = {"command": command, "environment": environment.record()}
-    total = (throughput.count(speed) if speed else 0) + 2 * len(runs)
+    total = (throughput.count(speed) if speed else 0) + 2 * len(runs) + claims.count(promised)
     with _progress(total, options.quiet) as advance:
         if speed:
             result["throughput"] = throughput.measure(speed, advance)
         if runs:
             result["accuracy"] = accuracy.measure(runs, advance)
+        if promised:
+            result["claims"] = claims.measure(promised, rounds, advance)
     result["seconds"] = time.perf_counter() - began
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     path = report.write(result, options.out or Path("results") / f"{options.command}-{stamp}")
@@ -111,7 +117,7 @@ def _measure(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _speed_settings(options: argparse.Namespace, platform: str) -> Any:
+def _speed_settings(options: argparse.Namespace, platform: str, rounds: int) -> Any:
     from benchmarks import contenders, throughput
 
     names = contenders.available()
@@ -126,7 +132,7 @@ def _speed_settings(options: argparse.Namespace, platform: str) -> Any:
         contenders=names,
         dtype=options.dtype,
         device=platform,
-        rounds=options.rounds or (9 if options.full else 5),
+        rounds=rounds,
         least_seconds=0.1 if options.full else 0.02,
     )
 
@@ -191,12 +197,22 @@ def _print(result: dict[str, Any], path: Path) -> None:
     from benchmarks import report
 
     console = Console()
-    drop = {"equal", "compile s", "GFLOP/s", "MB", "sequences each", "seconds to solve", "steps/s", "parameters"}  # in the report
+    drop = {
+        "equal",
+        "compile s",
+        "GFLOP/s",
+        "MB",
+        "sequences each",
+        "seconds to solve",
+        "steps/s",
+        "parameters",
+    }  # in the report
     tables = {
         "What they remember, best setting of each": report.accuracy_table(result.get("accuracy", [])),
         "How fast they are, and how many times slower the others": report.throughput_table(
             result.get("throughput", [])
         ),
+        "Chunks and vmap": report.claims_table(result.get("claims", [])),
         "One step at batch 1, 256 units": report.step_table(result.get("throughput", [])),
     }
     for title, rows in tables.items():

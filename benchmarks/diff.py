@@ -13,6 +13,13 @@ RUN_KEY = ("task", "length", "cell", "equal", "hidden_size")
 def compare(a: Path, b: Path) -> str:
     """Returns the rows that both results have, and the ratio of b to a."""
     old, new = load(a), load(b)
+    try:
+        return _tables(old, new)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"`a`, `b`: expected rows of these benchmarks, got one without {error}") from None
+
+
+def _tables(old: dict[str, Any], new: dict[str, Any]) -> str:
     parts = []
     environments = [result["environment"] for result in (old, new)]
     changed = [k for k in environments[0] if k != "date" and environments[0][k] != environments[1].get(k)]

@@ -92,15 +92,17 @@ def _accuracy(plt: Any, rows: list[dict], path: Path) -> str:
     figure, axes = _panels(plt, len(names))
     for axis, task in zip(axes, names, strict=True):
         own = [r for r in rows if r["task"] == task]
-        lengths = sorted({r["length"] for r in own})
         for cell in dict.fromkeys(r["cell"] for r in own):
-            errors = [r["settings"][r["best"]]["final_error"] for r in own if r["cell"] == cell]
+            of_cell = sorted((r for r in own if r["cell"] == cell), key=lambda r: r["length"])
+            errors = [r["settings"][r["best"]]["final_error"] for r in of_cell]
+            lengths = [r["length"] for r in of_cell]
             axis.plot(lengths, [np.median(e) for e in errors], color=COLOURS[cell], marker=MARKERS[cell], label=cell)
             low, high = [min(e) for e in errors], [max(e) for e in errors]
             axis.fill_between(lengths, low, high, color=COLOURS[cell], alpha=0.2)
         _chance(axis, own[0]["chance"])
         axis.set_xscale("log")
-        axis.set_xticks(lengths, [str(n) for n in lengths])
+        ticks = sorted({r["length"] for r in own})
+        axis.set_xticks(ticks, [str(n) for n in ticks])
         axis.minorticks_off()
         axis.set_ylim(bottom=0)
         axis.set_title(task)

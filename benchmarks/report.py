@@ -28,7 +28,11 @@ def write(result: dict[str, Any], folder: Path) -> Path:
         if folder.exists():
             old = aside.with_name(aside.name + "-old")
             os.rename(folder, old)
-            os.rename(aside, folder)
+            try:
+                os.rename(aside, folder)
+            except BaseException:
+                os.rename(old, folder)
+                raise
             shutil.rmtree(old)
         else:
             os.rename(aside, folder)
@@ -57,6 +61,8 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         parts += [captions["throughput.png"]] if "throughput.png" in captions else []
         parts += ["### Whole sequences\n", THROUGHPUT_NOTE, table(throughput_table(rows))]
         parts += ["### One step at batch 1, 256 units\n", table(step_table(rows))]
+    if result.get("claims"):
+        parts += ["## Chunks and vmap\n", table(claims_table(result["claims"]))]
     parts += ["## Measured on\n", table([{"": k, "value": _plain(v)} for k, v in environment.items()])]
     return "\n".join(parts)
 
@@ -191,6 +197,25 @@ def step_table(rows: list[dict]) -> list[dict]:
             **{name: f"{row['speedup_of_ours']:.2f}x" for name, row in others.items()},
         }
         for own, others in _cases(rows, step=True)
+    ]
+
+
+def claims_table(rows: list[dict]) -> list[dict]:
+    """One row a pair of ways to write the same call."""
+    return [
+        {
+            "cell": row["cell"],
+            "B, T, D, H": ", ".join(map(str, row["shape"])),
+            "mode": row["what"],
+            "a": row["a"],
+            "b": row["b"],
+            "a, ms": _figure(row["a_seconds"] * 1e3),
+            "b, ms": _figure(row["b_seconds"] * 1e3),
+            "b/a time": f"{row['time_ratio']:.2f}",
+            "a, MB": f"{row['a_temp_bytes'] / 1e6:.1f}",
+            "b, MB": f"{row['b_temp_bytes'] / 1e6:.1f}",
+        }
+        for row in rows
     ]
 
 

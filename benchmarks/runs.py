@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -122,7 +121,7 @@ def build(
     def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple[Any, Any]:
         return problem.loss(network(params, batch.inputs)[1], batch), (carry, {})
 
-    def period(rate: Any, state: TrainState) -> tuple[TrainState, tuple]:
+    def period(test: Any, rate: Any, state: TrainState) -> tuple[TrainState, tuple]:
         step = make_step(loss_fn, clipped_adam(rate, MAX_NORM))
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Any]:
@@ -130,11 +129,11 @@ def build(
             return state, metrics["loss"]
 
         state, losses = lax.scan(body, state, length=budget.period)
-        outputs = network(state.params, problem.test.inputs)[1]
-        judged = (judge(outputs, problem.test) for judge in (problem.error, problem.score, problem.solved))
+        outputs = network(state.params, test.inputs)[1]
+        judged = (judge(outputs, test) for judge in (problem.error, problem.score, problem.solved))
         return state, (*judged, losses.mean())
 
-    periods = jax.vmap(jax.vmap(period, in_axes=(None, 0)))
+    periods = jax.vmap(jax.vmap(period, in_axes=(None, None, 0)), in_axes=(None, 0, 0))
     looks = -(-budget.steps // budget.period)
     shape = (len(settings), seeds, looks)
 
@@ -142,25 +141,38 @@ def build(
         latest = p.solved[:, :, jnp.maximum(p.look - 1, 0)]
         return (p.look < looks) & ~jnp.any(jnp.all(latest, axis=1))
 
-    def advance(rates: Any, p: _Progress) -> _Progress:
-        states, new = periods(rates, p.states)
+    def advance(test: Any, rates: Any, p: _Progress) -> _Progress:
+        states, new = periods(test, rates, p.states)
         histories = (p.error, p.score, p.solved, p.loss)
         put = [history.at[:, :, p.look].set(x) for history, x in zip(histories, new, strict=True)]
         return _Progress(p.look + 1, states, *put)
 
-    def run(rates: Any, keys: Any) -> _Progress:
-        states = [jax.vmap(functools.partial(start, s.init, r))(keys) for s, r in zip(settings, rates, strict=True)]
-        states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    def begin(rates: Any, keys: Any) -> TrainState:
+        """Starts every initialisation with its learning rates; `settings` lists them in this order."""
+        states = []
+        for name in networks:
+            own = jnp.stack([rate for s, rate in zip(settings, rates, strict=True) if s.init == name])
+            each = jax.vmap(functools.partial(start, name), in_axes=(None, 0))
+            states.append(jax.vmap(each, in_axes=(0, None))(own, keys))
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *states)
+
+    def run(test: Any, rates: Any, states: TrainState) -> _Progress:
         empty = jnp.full(shape, jnp.nan, jnp.float32)
         first = _Progress(jnp.int32(0), states, empty, empty, jnp.zeros(shape, bool), empty)
-        return lax.while_loop(going, functools.partial(advance, rates), first)
+        return lax.while_loop(going, functools.partial(advance, test, rates), first)
 
     rates = jnp.asarray([s.learning_rate for s in settings], jnp.float32)
     keys = jax.random.split(jax.random.key(seed), seeds)
     began = time.perf_counter()
-    program = jax.jit(run).lower(rates, keys).compile()
-    size = sum(math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(lambda: network.init(jax.random.key(0)))))
-    return Program(lambda: program(rates, keys), time.perf_counter() - began, size)
+    states = _compile(begin, 0, rates, keys)(rates, keys)
+    program = _compile(run, 1, problem.test, rates, states)
+    size = sum(x.size for x in jax.tree.leaves(states.params)) // (len(settings) * seeds)
+    return Program(lambda: program(problem.test, rates, states), time.perf_counter() - began, size)
+
+
+def _compile(fn: Callable, effort: int, *args: Any) -> Callable:
+    """Compiles with less effort than XLA's usual: a run of seconds does not earn back what the last percents cost."""
+    return jax.jit(fn).lower(*args).compile(compiler_options={"xla_backend_optimization_level": str(effort)})
 
 
 def grid(inits: tuple[str, ...], rates: tuple[float, ...]) -> tuple[Setting, ...]:

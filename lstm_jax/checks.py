@@ -1,5 +1,6 @@
 """One clear sentence for bad input: the argument in backticks, what was expected, what came."""
 
+import math
 import numbers
 from collections.abc import Collection
 from typing import Any
@@ -29,6 +30,16 @@ def rate(name: str, value: Any) -> None:
         raise fail(name, "a number in [0, 1)", repr(value))
 
 
+def finite(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise fail(name, "a finite number", repr(value))
+
+
+def shape(name: str, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(n, numbers.Integral) for n in value):
+        raise fail(name, "a tuple of integers", repr(value))
+
+
 def one_of(name: str, value: Any, options: Collection[Any]) -> None:
     if value not in options:
         raise fail(name, f"one of {', '.join(map(repr, options))}", repr(value))
@@ -51,6 +62,23 @@ def typed_key(name: str, key: Any) -> None:
         raise fail(name, "one key", f"keys of shape {key.shape}")
 
 
+def cell(name: str, value: Any) -> None:
+    """An instance with a cell's methods, neither a class nor a layer."""
+    if not hasattr(value, "project") or isinstance(value, type):
+        raise fail(name, "a cell, such as LSTM(input_size, hidden_size)", repr(value))
+
+
+def layer(name: str, value: Any) -> None:
+    if not hasattr(value, "last") or isinstance(value, type):
+        raise fail(name, "a layer, such as Recurrent(cell)", repr(value))
+
+
+def lengths(name: str, value: Any, batch: tuple[int, ...]) -> None:
+    array(name, value)
+    if not jnp.issubdtype(value.dtype, jnp.integer) or value.shape != batch:
+        raise fail(name, f"integers of shape {list(batch)} ([*batch])", describe(value))
+
+
 def array(name: str, value: Any) -> None:
     if not isinstance(value, (jax.Array, np.ndarray)):
         raise fail(name, "an array", describe(value))
@@ -60,7 +88,8 @@ def describe(value: Any) -> str:
     """A pytree's shapes and dtypes in a line."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{list(value.shape)}"
-    if not isinstance(value, (str, bytes, type(None))) and jax.tree.leaves(value) not in ([], [value]):
+    leaves = jax.tree.leaves(value)
+    if not isinstance(value, (str, bytes, type(None))) and leaves and leaves[0] is not value:
         return str(jax.tree.map(_Leaf, value))
     return f"{type(value).__name__} {value!r}"
 

@@ -6,7 +6,6 @@ A bias initialiser is called once with the names of the gates, `init(key, gates,
 """
 
 import dataclasses
-import numbers
 from typing import Any, Protocol
 
 import jax
@@ -24,11 +23,6 @@ class BiasInit(Protocol):
     def __call__(self, key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any) -> Array: ...
 
 
-def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise checks.fail(name, "a number", repr(value))
-
-
 @dataclasses.dataclass(frozen=True)
 class Orthogonal:
     """A random matrix with orthonormal rows or columns, times `scale`: keeps the norm of what passes through it.
@@ -39,7 +33,7 @@ class Orthogonal:
     scale: float = 1.0
 
     def __post_init__(self):
-        _number("scale", self.scale)
+        checks.finite("scale", self.scale)
 
     def __call__(self, key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
         return jax.nn.initializers.orthogonal(self.scale)(key, shape, wide(dtype)).astype(dtype)
@@ -74,7 +68,7 @@ class Identity:
     scale: float = 1.0
 
     def __post_init__(self):
-        _number("scale", self.scale)
+        checks.finite("scale", self.scale)
 
     def __call__(self, key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
         return jnp.eye(*shape, dtype=dtype) * jnp.asarray(self.scale, dtype)
@@ -109,7 +103,7 @@ class KeepBias:
     value: float = 1.0
 
     def __post_init__(self):
-        _number("value", self.value)
+        checks.finite("value", self.value)
 
     def __call__(self, key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any = jnp.float32) -> Array:
         return jnp.concatenate([jnp.full(hidden_size, self.value if gate in _KEEP else 0.0, dtype) for gate in gates])
@@ -128,7 +122,7 @@ class Chrono:
     t_max: float
 
     def __post_init__(self):
-        _number("t_max", self.t_max)
+        checks.finite("t_max", self.t_max)
         if not self.t_max > 2:
             raise checks.fail("t_max", "a number > 2, in steps", repr(self.t_max))
 

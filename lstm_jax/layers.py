@@ -31,8 +31,7 @@ class Recurrent:
     learned_carry: bool = False
 
     def __post_init__(self):
-        if not hasattr(self.cell, "step") or isinstance(self.cell, type) or hasattr(self.cell, "last"):
-            raise checks.fail("cell", "a cell, such as LSTM(input_size, hidden_size)", repr(self.cell))
+        checks.cell("cell", self.cell)
         checks.boolean("reverse", self.reverse)
         checks.boolean("learned_carry", self.learned_carry)
 
@@ -51,6 +50,7 @@ class Recurrent:
 
     def initial_carry(self, params: RecurrentParams, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Carry:
         """Returns the carry that a fresh sequence starts from, leaves `[*batch, ...]`."""
+        _check_params("params", params, RecurrentParams)
         carry = self.cell.initial_carry(params.cell, batch_shape, dtype)
         if params.carry is None:
             return carry
@@ -94,6 +94,7 @@ class Recurrent:
         """Takes one step of a stream from `x [*batch, *input_shape]`; a reversed layer raises ValueError."""
         if self.reverse:
             raise checks.fail("step", "a causal layer", "Recurrent(reverse=True), which starts at the end")
+        _check_params("params", params, RecurrentParams)
         return self.cell(params.cell, carry, x)
 
     def last(self, ys: Array, lengths: Array | None = None) -> Array:
@@ -125,6 +126,9 @@ class Bidirectional:
     learned_carry: bool = False
 
     def __post_init__(self):
+        checks.cell("cell", self.cell)
+        if self.backward_cell is not None:
+            checks.cell("backward_cell", self.backward_cell)
         forward, backward = self.forward, self.backward
         if forward.input_shape != backward.input_shape:
             raise checks.fail("backward_cell", f"input shape {forward.input_shape}", str(backward.input_shape))
@@ -159,6 +163,7 @@ class Bidirectional:
         self, params: BidirectionalParams, batch_shape: tuple[int, ...] = (), dtype: Any = None
     ) -> BidirectionalCarry:
         """Returns both directions' first carries; the backward one stands at the end of the sequence."""
+        _check_params("params", params, BidirectionalParams)
         return BidirectionalCarry(
             self.forward.initial_carry(params.forward, batch_shape, dtype),
             self.backward.initial_carry(params.backward, batch_shape, dtype),
@@ -224,8 +229,10 @@ class Stack:
     residual: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.layers, tuple) or not self.layers or not all(hasattr(x, "last") for x in self.layers):
+        if not isinstance(self.layers, tuple) or not self.layers:
             raise checks.fail("layers", "a tuple of at least one layer, such as Recurrent(cell)", repr(self.layers))
+        for i, layer in enumerate(self.layers):
+            checks.layer(f"layers[{i}]", layer)
         checks.rate("dropout", self.dropout)
         checks.boolean("residual", self.residual)
         for i, (below, above) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=1):
@@ -251,6 +258,7 @@ class Stack:
 
     def initial_carry(self, params: tuple, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> tuple[Carry, ...]:
         """Returns every layer's first carry."""
+        self._check("params", params)
         return tuple(layer.initial_carry(p, batch_shape, dtype) for layer, p in zip(self.layers, params, strict=True))
 
     def __call__(
@@ -267,7 +275,9 @@ class Stack:
         implementation: str | None = None,
     ) -> tuple[tuple[Carry, ...], Array]:
         """Returns every layer's last carry and the top layer's outputs."""
-        self._check(params, carry)
+        self._check("params", params)
+        if carry is not None:
+            self._check("carry", carry)
         carries = []
         keys = [None] * len(self.layers) if key is None else list(_split("key", key, len(self.layers)))
         ys = xs
@@ -295,7 +305,8 @@ class Stack:
 
     def step(self, params: tuple, carry: tuple, x: Array) -> tuple[tuple[Carry, ...], Array]:
         """Takes one step of a stream, without dropout; raises ValueError where a layer looks ahead."""
-        self._check(params, carry)
+        self._check("params", params)
+        self._check("carry", carry)
         carries, y = [], x
         for i, (layer, p, c) in enumerate(zip(self.layers, params, carry, strict=True)):
             last, out = layer.step(p, c, y)
@@ -307,12 +318,9 @@ class Stack:
         """Returns the top layer's output at the step where it ends."""
         return self.layers[-1].last(ys, lengths)
 
-    def _check(self, params: Any, carry: Any) -> None:
-        for name, value in (("params", params), ("carry", carry)):
-            if name == "carry" and value is None:
-                continue
-            if not isinstance(value, tuple) or len(value) != len(self.layers):
-                raise checks.fail(name, f"a tuple of {len(self.layers)}, one entry a layer", checks.describe(value))
+    def _check(self, name: str, value: Any) -> None:
+        if not isinstance(value, tuple) or len(value) != len(self.layers):
+            raise checks.fail(name, f"a tuple of {len(self.layers)}, one entry a layer", checks.describe(value))
 
 
 def dropout(key: Array, x: Array, rate: float) -> Array:
@@ -339,6 +347,8 @@ def _check_carry(carry: Any, expected: type) -> None:
 
 def _end(ys: Array, lengths: Array | None, reverse: bool, feature_rank: int) -> Array:
     """The step at which a loop over `ys [time, *batch, ...]` ends."""
+    if lengths is not None:
+        checks.lengths("lengths", lengths, ys.shape[1 : ys.ndim - feature_rank])
     if ys.shape[0] == 0:
         return jnp.zeros(ys.shape[1:], ys.dtype)
     if reverse or lengths is None:

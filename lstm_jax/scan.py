@@ -66,7 +66,7 @@ def scan(
     time = xs.shape[0]
     valid = cuts = first = keys = None
     if lengths is not None:
-        _check_lengths(lengths, batch)
+        checks.lengths("lengths", lengths, batch)
         steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * len(batch))
         valid = steps < jnp.asarray(lengths).astype(jnp.int32)
         xs = jnp.where(valid.reshape(valid.shape + (1,) * len(cell.input_shape)), xs, jnp.zeros_like(xs))
@@ -133,18 +133,11 @@ def _cuts(resets: Array, valid: Array | None, shape: tuple[int, ...], reverse: b
     return jnp.concatenate([cuts[1:], jnp.zeros_like(cuts[:1])]) if reverse else cuts
 
 
-def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> None:
-    checks.array("lengths", lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer) or lengths.shape != batch:
-        raise checks.fail("lengths", f"integers of shape {list(batch)} ([*batch])", checks.describe(lengths))
-
-
 def _check(
     cell: Any, params: Any, xs: Any, reverse: Any, chunk: Any, unroll: Any, key: Any, return_history: Any
 ) -> tuple[int, ...]:
     """Checks what needs no other argument; returns the batch shape."""
-    if not hasattr(cell, "step") or isinstance(cell, type):
-        raise checks.fail("cell", "a cell, such as LSTM(input_size, hidden_size)", repr(cell))
+    checks.cell("cell", cell)
     checks.array("xs", xs)
     rank = len(cell.input_shape)
     if xs.ndim < rank + 1 or xs.shape[xs.ndim - rank :] != cell.input_shape:

@@ -65,10 +65,16 @@ class DenseCell:
 
     def _matrix(self, init: inits.WeightInit, key: Array, rows: int, dtype: Any) -> Array:
         keys = jax.random.split(key, len(self.gates))
-        return jnp.concatenate([init(k, (rows, self.hidden_size), dtype) for k in keys], axis=-1)
+        gates = jax.vmap(lambda key: init(key, (rows, self.hidden_size), dtype))(keys)
+        return jnp.moveaxis(gates, 0, 1).reshape(rows, -1)
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Carry:
         """Returns zeros `[*batch, hidden_size]` in `dtype`, by default the parameters' own."""
+        if not isinstance(params, self.params_type):
+            raise checks.fail("params", f"{self.params_type.__name__}, as `init` returns them", checks.describe(params))
+        checks.shape("batch_shape", batch_shape)
+        if dtype is not None:
+            checks.float_dtype("dtype", dtype)
         return jnp.zeros((*batch_shape, self.hidden_size), params.w_h.dtype if dtype is None else dtype)
 
     def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
@@ -100,29 +106,31 @@ class DenseCell:
         return self.step(params, carry, self.project(params, x, key=key))
 
 
-def check_call(cell: Any, params: Any, carry: Carry | None, x: Any, *, batch_shape: tuple[int, ...]) -> None:
+def check_call(cell: Any, params: Any, carry: Carry, x: Any, *, batch_shape: tuple[int, ...]) -> None:
     """Checks one call of any cell: parameters, one dtype for them and the input, the input's and the carry's shape."""
     checks.array("x", x)
     rank = len(cell.input_shape)
     if x.ndim < rank or x.shape[x.ndim - rank :] != cell.input_shape:
         raise checks.fail("x", f"shape [*batch, {', '.join(map(str, cell.input_shape))}]", checks.describe(x))
     check_params(cell, params, "x", x.dtype)
-    if carry is not None:
-        check_carry(cell, params, carry, batch_shape)
+    check_carry(cell, params, carry, batch_shape)
 
 
 def check_params(cell: Any, params: Any, name: str, dtype: Any) -> None:
     """Parameters of the right structure and shapes, all of the one dtype that input `name` has."""
     checks.float_dtype(name, dtype)
-    checks.same_tree("params", params, _params_like(cell, jnp.dtype(dtype)))
-    others = sorted({str(p.dtype) for p in jax.tree.leaves(params)} - {str(dtype)})
-    if others:
-        raise checks.fail(name, f"the parameters' dtype {' and '.join(others)}", str(jnp.dtype(dtype)))
+    checks.same_tree("params", params, params_like(cell, jnp.dtype(dtype)))
+    dtypes = sorted({str(p.dtype) for p in jax.tree.leaves(params)})
+    if len(dtypes) > 1:
+        raise checks.fail("params", "one dtype throughout", " and ".join(dtypes))
+    if dtypes != [str(dtype)]:
+        raise checks.fail(name, f"the parameters' dtype {dtypes[0]}", str(jnp.dtype(dtype)))
 
 
 @functools.lru_cache(maxsize=256)
-def _params_like(cell: Any, dtype: Any) -> Any:
-    return jax.eval_shape(lambda: cell.init(jax.random.key(0), dtype))
+def params_like(module: Any, dtype: Any) -> Any:
+    """The structure and shapes of what `init` returns."""
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), dtype))
 
 
 def check_carry(cell: Any, params: Any, carry: Carry, batch_shape: tuple[int, ...], name: str = "carry") -> None:

@@ -22,12 +22,12 @@ class Kernel(NamedTuple):
     without: dict[str, Any]
     """Options of a cell that it cannot serve."""
     keys: bool
-    """Whether it serves randomness within the sequence."""
+    """Whether a call may have a key: it hands it to its cells, or they draw nothing."""
 
 
 # The first that serves a call is the one that `implementation=None` takes.
 TABLE = {
-    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}, keys=False),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}, keys=True),
     "xla": Kernel(xla.run, cells=None, without={}, keys=True),
 }
 
@@ -62,8 +62,14 @@ def explain(
 ) -> Explanation:
     """Says which implementation `scan` takes for a call and why the others were passed over.
 
-    Raises ValueError for an unknown name, NotImplementedError where the named one cannot serve the call.
+    Raises ValueError for a wrong argument or an unknown name, NotImplementedError where the named one cannot serve
+    the call.
     """
+    checks.cell("cell", cell)
+    if xs is not None:
+        checks.array("xs", xs)
+    if key is not None:
+        checks.typed_key("key", key)
     passed = {}
     if implementation is not None:
         checks.one_of("implementation", implementation, tuple(TABLE))

@@ -23,8 +23,7 @@ from lstm_jax.kernels.xla import Options, Sequence, Tapped, run, run_tapped
 from lstm_jax.types import Array, Carry, Params
 
 FORWARD_MODE = (
-    "`implementation`: 'xla_vjp' has no forward-mode derivative (jvp, jacfwd, hessian, linearize); "
-    "use implementation='xla'"
+    "`implementation`: 'xla_vjp' has no forward-mode derivative (jvp, jacfwd, linearize); use implementation='xla'"
 )
 
 
@@ -54,7 +53,7 @@ class Call(NamedTuple):
 
 def run_vjp(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
     """The same numbers as `xla.run`, for split cells; reverse mode, any order."""
-    leaves, tree = jax.tree.flatten((params, seq))
+    leaves, tree = jax.tree.flatten((params, seq._replace(keys=None)))  # split cells of the table draw nothing
     call = Call(cell, options, tree)
     flat = loop_p.bind(*leaves, call=call)
     return jax.tree.unflatten(_out_tree(call), flat)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
-from lstm_jax.cells.dense import dot
+from lstm_jax.cells.dense import dot, params_like
 from lstm_jax.types import Array, Carry, Layer, Params
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
@@ -34,6 +34,8 @@ class MLP:
         for size in self.sizes:
             checks.positive_int("sizes", size)
         checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
+        if not callable(self.w_init):
+            raise checks.fail("w_init", "an initialiser from lstm_jax.inits", repr(self.w_init))
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> tuple[DenseParams, ...]:
         """Returns fresh parameters in `dtype`; biases start at zero."""
@@ -48,8 +50,10 @@ class MLP:
     def __call__(self, params: tuple[DenseParams, ...], x: Array) -> Array:
         """Maps `x [..., sizes[0]]` to `[..., sizes[-1]]`, in float32 or better."""
         checks.array("x", x)
+        checks.float_dtype("x", x.dtype)
         if x.ndim < 1 or x.shape[-1] != self.sizes[0]:
             raise checks.fail("x", f"shape [..., {self.sizes[0]}]", checks.describe(x))
+        checks.same_tree("params", params, params_like(self, x.dtype))
         for i, (w, b) in enumerate(params):
             if i > 0:
                 x = ACTIVATIONS[self.activation](x)
@@ -81,11 +85,12 @@ class Network:
     at: str = "every"
 
     def __post_init__(self):
-        if not hasattr(self.layer, "last"):
-            raise checks.fail("layer", "a layer, such as Recurrent(cell)", repr(self.layer))
+        checks.layer("layer", self.layer)
+        if not isinstance(self.readout, MLP):
+            raise checks.fail("readout", "an MLP or Linear(input_size, output_size)", repr(self.readout))
         checks.one_of("at", self.at, ("last", "every"))
         if self.layer.output_shape != self.readout.sizes[:1]:
-            raise checks.fail("readout", f"input size {self.layer.output_shape}", str(self.readout.sizes[0]))
+            raise checks.fail("readout", f"input size {self.layer.output_shape}", str(self.readout.sizes[:1]))
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> NetworkParams:
         """Returns fresh parameters in `dtype`."""
@@ -100,5 +105,7 @@ class Network:
 
         `options` go to the layer: resets, key, chunk, unroll, implementation.
         """
+        if not isinstance(params, NetworkParams):
+            raise checks.fail("params", "NetworkParams, as `init` returns them", checks.describe(params))
         carry, ys = self.layer(params.layer, xs, carry, lengths=lengths, **options)
         return carry, self.readout(params.readout, self.layer.last(ys, lengths) if self.at == "last" else ys)

@@ -1,0 +1,75 @@
+"""Everything in the README runs: its code as it stands, its commands as far as their options, its links as files."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import tyro
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+    return list(dict.fromkeys(part for line in lines for part in line.split(" && ")))
+
+
+def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks("python")) >= 6
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert "xla_vjp: chosen" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_and_their_options_exist(command):
+    match shlex.split(command):
+        case ["pip", "install", "-e", target]:
+            path, extras = re.fullmatch(r"(\.)(?:\[(.*)\])?", target).groups()
+            assert (ROOT / path / "pyproject.toml").is_file()
+            assert set(extras.split(",") if extras else ()) <= PROJECT["optional-dependencies"].keys()
+        case ["pytest"]:
+            assert (ROOT / "tests").is_dir()
+        case ["python", "-m", "benchmarks", *options]:
+            from benchmarks import __main__
+
+            parsed = __main__._parser().parse_args(options)
+            if getattr(parsed, "grid", None):
+                assert len(__main__._grid(parsed.grid)) >= len(parsed.grid)
+            if parsed.command in ("compare", "accuracy"):
+                assert __main__._runs(parsed)
+        case ["python", "-m", "experiments.adding", *options]:
+            from experiments.adding import Settings
+
+            tyro.cli(Settings, args=options)
+        case _:
+            pytest.fail(f"this test does not know how to check {command!r}")
+
+
+def test_the_two_commands_stand_each_on_a_line_of_its_own():
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    assert next(x for x in lines if "benchmarks" in x) == 'pip install -e ".[bench]" && python -m benchmarks compare'
+    assert next(x for x in lines if "pytest" in x) == 'pip install -e ".[dev]" && pytest'
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_linked_files_exist(name):
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text())
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_citation_and_changelog_have_the_version():
+    assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
