@@ -15,7 +15,7 @@ from benchmarks.throughput import equal_parameters
 from lstm_jax import losses, tasks
 from lstm_jax.data import batch_indices, digits
 
-GATED_RATES = {"temporal order": 1e-2, "adding": 5e-3, "long lag": 1e-2, "digits": 2e-2, "permuted digits": 2e-2}
+GATED_RATES = {"temporal order": 1e-2, "adding": 1e-2, "long lag": 1e-2, "digits": 2e-2, "permuted digits": 2e-2}
 RNN_RATES = (1e-2, 3e-3, 1e-3)
 TEST_SEQUENCES = 512
 
@@ -44,11 +44,11 @@ class Plan(NamedTuple):
 
 
 QUICK = {
-    "temporal order": Plan({30: 300, 100: 400}, 16, (100,)),
-    "adding": Plan({30: 400, 100: 800}, 32, ()),
-    "long lag": Plan({30: 200, 100: 200}, 16, ()),
-    "digits": Plan({64: 400}, 32, ()),
-    "permuted digits": Plan({64: 400}, 32, ()),
+    "temporal order": Plan({30: 300, 100: 300}, 16, (100,)),
+    "adding": Plan({30: 300, 100: 600}, 32, ()),
+    "long lag": Plan({30: 120, 100: 120}, 16, ()),
+    "digits": Plan({64: 300}, 32, ()),
+    "permuted digits": Plan({64: 300}, 32, ()),
 }
 FULL = {
     "temporal order": Plan({30: 1000, 60: 1000, 100: 2000, 200: 2000, 400: 2000}, 16, (30, 100, 400)),

@@ -185,6 +185,41 @@ def test_nested_vmap_grad_inside_and_outside(name, implementation):
 
 
 @contenders("lstm", "gru", "elman-tanh")
+@pytest.mark.parametrize("seeds_inside", [True, False])
+def test_seeds_with_inputs_of_their_own_in_a_batch(name, implementation, seeds_inside):
+    """Inputs, resets, lengths and carry mapped over the seeds and over examples, the parameters over the seeds only."""
+    cell = CELLS[name].make(3, 4)
+    examples = 2
+    each = [[draw(cell, 4, (), seed=10 * s + e) for e in range(examples)] for s in range(SEEDS)]
+    each = [[one._replace(params=row[0].params) for one in row] for row in each]
+    stacked = jax.tree.map(
+        lambda *rows: jnp.stack(rows), *(jax.tree.map(lambda *x: jnp.stack(x), *row) for row in each)
+    )._replace(params=jax.tree.map(lambda *p: jnp.stack(p), *(row[0].params for row in each)))
+
+    def mapped(smooth):
+        def one(*arrays):
+            return run(cell, Arrays(*arrays), implementation=implementation, return_history=True)
+
+        here = stacked._replace(**smooth)
+        if seeds_inside:
+            out = jax.vmap(jax.vmap(one), (None, 1, 1, 1, 1, 1), 1)(*here)
+        else:
+            out = jax.vmap(jax.vmap(one, (None, 0, 0, 0, 0, 0)))(*here)
+        return sum(weigh(cut(out, (s, e))) for s in range(SEEDS) for e in range(examples)), out
+
+    smooth = {n: getattr(stacked, n) for n in ("params", "xs", "carry", "reset_carry")}
+    gradients, out = jax.jit(jax.grad(mapped, has_aux=True))(smooth)
+    for s in range(SEEDS):
+        sums: list = []
+        for e in range(examples):
+            expected, by_hand = evaluate(cell, each[s][e], implementation="xla", return_history=True)
+            close(cut(out, (s, e)), expected)
+            sums.append(by_hand.pop("params"))
+            close({n: cut(gradients[n], (s, e)) for n in by_hand}, by_hand)
+        close(cut(gradients["params"], s), jax.tree.map(lambda *g: sum(g), *sums), scale=3)
+
+
+@contenders("lstm", "gru", "elman-tanh")
 def test_hessian_vector_products_over_seeds(x64, name, implementation):
     cell = CELLS[name].make(2, 2)
     xs = draw(cell, 3, (2,), jnp.float64).xs
