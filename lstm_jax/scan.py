@@ -43,7 +43,7 @@ def scan(
       reverse: runs each sequence from its own last valid step to its first; outputs stay aligned with inputs.
       chunk: keeps the carry every `chunk` steps and recomputes the rest in the backward pass.
       unroll: loop steps compiled as one.
-      key: a typed random key, for cells that draw; step t draws from `fold_in(key, t)`.
+      key: a typed random key, for cells that draw; step t draws from its own fold of it.
       implementation: a name of `kernels.TABLE`, or None to choose; `kernels.explain` says what and why.
       reset_carry: the carry after a reset; by default `cell.initial_carry`.
       return_history: also returns the carry after every step.
