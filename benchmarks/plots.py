@@ -70,7 +70,7 @@ def _throughput(plt: Any, rows: list[dict], path: Path) -> str:
 
 
 def _panels(plt: Any, count: int) -> tuple[Any, list]:
-    columns = min(count, 3)
+    columns = 2 if count == 4 else min(count, 3)
     lines = -(-count // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(4 * columns, 3.3 * lines + 0.5), squeeze=False, layout="constrained"
