@@ -40,7 +40,7 @@ def _throughput(plt: Any, rows: list[dict], path: Path) -> str:
     rows = [r for r in rows if r["mode"] in MODES and r["equal"] == "hidden size"]
     shapes = list(dict.fromkeys((r["batch"], r["time"], r["input_size"], r["hidden_size"]) for r in rows))
     cells = list(dict.fromkeys(r["cell"] for r in rows))
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(max(10, 2.8 * len(shapes)), 4.2), sharey=True, layout="constrained")
     width = 0.8 / len(cells)
     for axis, mode in zip(axes, MODES, strict=True):
         for k, cell in enumerate(cells):
