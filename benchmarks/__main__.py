@@ -64,6 +64,8 @@ def _parser() -> _Parser:
             command.add_argument(
                 "--grid", nargs="+", metavar="GRID", help="quick, standard, sweep, or shapes as B,T,D,H"
             )
+            command.add_argument("--implementation", help="what runs our own scan (default: the one it chooses)")
+            command.add_argument("--against", nargs="+", metavar="PEER", help="some peers, such as 'Flax linen'")
             command.add_argument("--peers", action="store_true", help="every peer must be installed: none is left out")
         if name in ("compare", "accuracy"):
             command.add_argument("--seeds", type=_positive, help="seeds a setting (default: 3, with --full 5)")
@@ -121,20 +123,46 @@ def _speed_settings(options: argparse.Namespace, platform: str, rounds: int) -> 
     from benchmarks import contenders, throughput
 
     names = contenders.available()
-    missing = {"PyTorch", "Flax linen", "Flax nnx"} - set(names)
-    if options.peers and missing:
-        raise WrongOptionError(f"argument --peers: not installed: {', '.join(sorted(missing))}; pip install '.[peers]'")
-    if not (options.full or options.peers):
-        names = tuple(n for n in names if n != "Flax nnx")  # its cells are linen's
+    for peer in options.against or ():
+        if peer not in contenders.PEERS:
+            raise WrongOptionError(f"argument --against: expected {', '.join(contenders.PEERS)}, got {peer!r}")
+    missing = set(options.against or (contenders.PEERS if options.peers else ())) - set(names)
+    if missing:
+        option = "--against" if options.against else "--peers"
+        raise WrongOptionError(
+            f"argument {option}: not installed: {', '.join(sorted(missing))}; pip install '.[peers]'"
+        )
+    if options.against:
+        names = (contenders.OURS, contenders.TEXTBOOK, *options.against)
+    elif not (options.full or options.peers):
+        usual = ("Flax linen", "PyTorch")
+        names = tuple(n for n in names if n in usual or n not in contenders.PEERS)
+    if options.implementation is not None:
+        _obeyed(options)
     return throughput.Settings(
         grid=_grid(options.grid or ["standard" if options.full or options.peers else "quick"]),
         cells=tuple(options.cells),
         contenders=names,
         dtype=options.dtype,
         device=platform,
+        implementation=options.implementation,
+        ensemble=throughput.ENSEMBLE if "kernels" in (options.grid or []) else None,
         rounds=rounds,
         least_seconds=0.1 if options.full else 0.02,
     )
+
+
+def _obeyed(options: argparse.Namespace) -> None:
+    import jax.numpy as jnp
+
+    from benchmarks.contenders import CELLS as MADE
+    from lstm_jax import kernels
+
+    for name in options.cells:
+        try:
+            kernels.explain(MADE[name](1, 1), jnp.zeros((1, 1), options.dtype), implementation=options.implementation)
+        except (ValueError, NotImplementedError) as error:
+            raise WrongOptionError(f"argument --implementation: {error}") from None
 
 
 def _grid(words: list[str]) -> tuple:

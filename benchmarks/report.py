@@ -174,8 +174,9 @@ def throughput_table(rows: list[dict]) -> list[dict]:
             {
                 "cell": own["cell"],
                 "B, T, D, H": f"{own['batch']}, {own['time']}, {own['input_size']}, {own['hidden_size']}",
-                "equal": own["equal"],
+                "equal": own["equal"] if own.get("seeds", 1) == 1 else f"{own['seeds']} seeds by vmap",
                 "mode": own["mode"],
+                "by": own.get("implementation") or "",
                 "ms": _figure(own["seconds"] * 1e3),
                 "steps/s": f"{own['tokens_per_second']:,.0f}",
                 "GFLOP/s": f"{own['gflops']:.1f}",
@@ -219,12 +220,16 @@ def claims_table(rows: list[dict]) -> list[dict]:
     ]
 
 
+CASE = ("cell", "batch", "time", "input_size", "hidden_size", "seeds", "equal", "mode")
+"""What tells one case of the timings from another."""
+
+
 def _cases(rows: list[dict], *, step: bool) -> list[tuple[dict, dict[str, dict]]]:
     """Our row of each case, with those of the others by name."""
     cases: dict[tuple, dict[str, dict]] = {}
     for row in rows:
         if (row["mode"] == "step") == step:
-            key = tuple(row[k] for k in ("cell", "batch", "time", "input_size", "hidden_size", "equal", "mode"))
+            key = tuple(row.get(k) for k in CASE)
             cases.setdefault(key, {})[row["contender"]] = row
     return [(case.pop(OURS), case) for case in cases.values()]
 

@@ -61,7 +61,9 @@ def scan(
         check_carry(cell, params, carry, batch)
     if reset_carry is not None:
         check_carry(cell, params, reset_carry, batch, "reset_carry")
-    implementation = kernels.explain(cell, xs, key=key, implementation=implementation).chosen
+    implementation = kernels.explain(
+        cell, xs, key=key, return_history=return_history, implementation=implementation
+    ).chosen
 
     time = xs.shape[0]
     valid = cuts = first = keys = None
@@ -83,7 +85,7 @@ def scan(
         first = cell.initial_carry(params, batch) if reset_carry is None else reset_carry
         first = carry_like(first, carry)
 
-    options = Options(reverse=reverse, unroll=unroll, history=return_history, hoist=kernels.hoists())
+    options = Options(reverse=reverse, unroll=unroll, history=return_history, **kernels.arrangement())
     seq = Sequence(xs, jax.tree.map(jnp.asarray, carry), first, valid, cuts, keys)
     run = kernels.TABLE[implementation].run
     if chunk is None or chunk >= time:

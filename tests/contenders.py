@@ -40,15 +40,37 @@ CELLS = {
 IMPLEMENTATIONS = tuple(lj.kernels.TABLE)
 
 
-def serves(implementation: str, cell: Any) -> bool:
-    return lj.kernels.refusal(implementation, cell, key=False) is None
+def serves(implementation: str, cell: Any, dtype: str = "float32") -> bool:
+    return lj.kernels.refusal(implementation, cell, dtype) is None
 
 
-def contenders(*names: str) -> Any:
-    """Parametrises a test over `name, implementation`: every pair of the table, or those of some cells."""
+def keeps_history(implementation: str) -> bool:
+    return lj.kernels.TABLE[implementation].history
+
+
+def sharpest(implementation: str) -> str:
+    """The most accurate dtype that an implementation serves."""
+    dtypes = lj.kernels.TABLE[implementation].dtypes
+    return "float64" if dtypes is None else dtypes[0]
+
+
+def in_float64(arrays: Any) -> Any:
+    """The same numbers, to the last bit, as NumPy float64."""
+    return jax.tree.map(
+        lambda x: (
+            np.asarray(x.astype(jnp.float32) if x.dtype.itemsize == 2 else x).astype(np.float64)
+            if jnp.issubdtype(x.dtype, jnp.floating)
+            else x
+        ),
+        arrays,
+    )
+
+
+def contenders(*names: str, dtype: str = "float32") -> Any:
+    """Parametrises a test over `name, implementation`: every pair of the table that serves `dtype`, or some cells."""
     return pytest.mark.parametrize(
         ("name", "implementation"),
-        [(n, i) for n in names or CELLS for i in IMPLEMENTATIONS if serves(i, CELLS[n].make(3, 4))],
+        [(n, i) for n in names or CELLS for i in IMPLEMENTATIONS if serves(i, CELLS[n].make(3, 4), dtype)],
     )
 
 
@@ -131,11 +153,13 @@ def _evaluate(cell: Any, options: tuple, arrays: Arrays) -> tuple[Any, dict]:
 
 def oracle_scan(name: str, arrays: Arrays, reverse: bool = False) -> tuple[list, np.ndarray, list]:
     """The same call by the float64 loop: last carry as leaves, outputs, history as leaves."""
-    params, xs = (jax.tree.map(np.asarray, x) for x in arrays[:2])
+    params, xs = jax.tree.map(np.asarray, in_float64(arrays[:2]))
     leaves = 2 if name.startswith("lstm") else 1
     hidden = params.w_h.shape[0]
     zeros = [np.zeros((*xs.shape[1:-1], hidden))] * leaves
-    start, first = (zeros if c is None else [np.asarray(x) for x in jax.tree.leaves(c)] for c in arrays[2:4])
+    start, first = (
+        zeros if c is None else [np.asarray(x) for x in jax.tree.leaves(in_float64(c))] for c in arrays[2:4]
+    )
     return oracle.scan(CELLS[name].equations, params, xs, start, first, arrays.lengths, arrays.resets, reverse)
 
 

@@ -18,9 +18,12 @@ from tests.contenders import (
     cut,
     draw,
     evaluate,
+    keeps_history,
     random_like,
     random_params,
     run,
+    serves,
+    sharpest,
     weigh,
 )
 
@@ -62,7 +65,7 @@ def test_forward_mode_of_the_reference(x64, name):
 @contenders("lstm", "gru", "gru-reset-before", "elman-tanh")
 def test_reverse_over_reverse(x64, name, implementation):
     cell = CELLS[name].make(2, 2)
-    arrays = draw(cell, 3, (2,), jnp.float64)
+    arrays = draw(cell, 3, (2,), sharpest(implementation))
     flat, loss = ravelled(cell, arrays, implementation)
     _, reference = ravelled(cell, arrays, "xla")
     along = random_like(flat, 5)
@@ -72,10 +75,11 @@ def test_reverse_over_reverse(x64, name, implementation):
     close(jax.jit(jax.hessian(loss))(flat) @ along, expected)  # forward mode over the finished gradient
 
 
+@pytest.mark.parametrize("implementation", [i for i in ("xla_vjp", "cpu") if serves(i, lj.LSTM(2, 2))])
 @pytest.mark.parametrize("jitted", [False, True])
-def test_forward_mode_of_xla_vjp_names_the_way_out(jitted):
+def test_forward_mode_of_the_others_names_the_way_out(jitted, implementation):
     cell = lj.LSTM(2, 2)
-    flat, loss = ravelled(cell, draw(cell, 2, (2,)), "xla_vjp")
+    flat, loss = ravelled(cell, draw(cell, 2, (2,)), implementation)
     calls = {
         "jvp": lambda v: jax.jvp(loss, (v,), (v,)),
         "jacfwd": jax.jacfwd(loss),
@@ -83,7 +87,7 @@ def test_forward_mode_of_xla_vjp_names_the_way_out(jitted):
         "linearize": lambda v: jax.linearize(loss, v)[1](v),
     }
     for name, call in calls.items():
-        with pytest.raises(NotImplementedError, match=r"`implementation`.*'xla_vjp'.*implementation='xla'"):
+        with pytest.raises(NotImplementedError, match=rf"`implementation`.*'{implementation}'.*implementation='xla'"):
             (jax.jit(call) if jitted else call)(flat)
             pytest.fail(name)
     assert np.isfinite(loss(flat))
@@ -95,14 +99,14 @@ def test_vmap_over_inputs_is_an_explicit_batch(name, implementation, reverse):
     """Everything mapped at once: values, and the gradients of each example's arrays and of the shared parameters."""
     cell = CELLS[name].make(3, 4)
     arrays = draw(cell, 4, (3, 2))
-    options = {"implementation": implementation, "reverse": reverse, "return_history": True}
+    options = {"implementation": implementation, "reverse": reverse, "return_history": keeps_history(implementation)}
     expected, gradients = evaluate(cell, arrays, **options)
     axes = (None, 1, 0, 0, 0, 1)
 
     def mapped(smooth):
         here = arrays._replace(**smooth)
-        carry, (ys, history) = jax.vmap(lambda *a: run(cell, Arrays(*a), **options), axes, (0, 1))(*here)
-        return weigh((carry, (ys, history))), (carry, (ys, history))
+        out = jax.vmap(lambda *a: run(cell, Arrays(*a), **options), axes, (0, 1))(*here)
+        return weigh(out), out
 
     smooth = {n: getattr(arrays, n) for n in gradients}
     again, out = jax.jit(jax.grad(mapped, has_aux=True))(smooth)
@@ -189,7 +193,7 @@ def test_nested_vmap_grad_inside_and_outside(name, implementation):
 def test_seeds_with_inputs_of_their_own_in_a_batch(name, implementation, seeds_inside):
     """Inputs, resets, lengths and carry mapped over the seeds and over examples, the parameters over the seeds only."""
     cell = CELLS[name].make(3, 4)
-    examples = 2
+    examples, history = 2, keeps_history(implementation)
     each = [[draw(cell, 4, (), seed=10 * s + e) for e in range(examples)] for s in range(SEEDS)]
     each = [[one._replace(params=row[0].params) for one in row] for row in each]
     stacked = jax.tree.map(
@@ -198,7 +202,7 @@ def test_seeds_with_inputs_of_their_own_in_a_batch(name, implementation, seeds_i
 
     def mapped(smooth):
         def one(*arrays):
-            return run(cell, Arrays(*arrays), implementation=implementation, return_history=True)
+            return run(cell, Arrays(*arrays), implementation=implementation, return_history=history)
 
         here = stacked._replace(**smooth)
         if seeds_inside:
@@ -212,7 +216,7 @@ def test_seeds_with_inputs_of_their_own_in_a_batch(name, implementation, seeds_i
     for s in range(SEEDS):
         sums: list = []
         for e in range(examples):
-            expected, by_hand = evaluate(cell, each[s][e], implementation="xla", return_history=True)
+            expected, by_hand = evaluate(cell, each[s][e], implementation="xla", return_history=history)
             close(cut(out, (s, e)), expected)
             sums.append(by_hand.pop("params"))
             close({n: cut(gradients[n], (s, e)) for n in by_hand}, by_hand)
@@ -222,13 +226,14 @@ def test_seeds_with_inputs_of_their_own_in_a_batch(name, implementation, seeds_i
 @contenders("lstm", "gru", "elman-tanh")
 def test_hessian_vector_products_over_seeds(x64, name, implementation):
     cell = CELLS[name].make(2, 2)
-    xs = draw(cell, 3, (2,), jnp.float64).xs
+    dtype = sharpest(implementation)
+    xs = draw(cell, 3, (2,), dtype).xs
     loss = last_loss(cell, implementation)
 
     def curvature(p):
         return jax.grad(lambda q: weigh(jax.grad(loss)(q, xs)))(p)
 
-    seeds = [random_params(cell, s, jnp.float64) for s in range(SEEDS)]
+    seeds = [random_params(cell, s, dtype) for s in range(SEEDS)]
     mapped = jax.jit(jax.vmap(curvature))(jax.tree.map(lambda *p: jnp.stack(p), *seeds))
     for s, p in enumerate(seeds):
         close(cut(mapped, s), jax.jit(curvature)(p))

@@ -18,6 +18,7 @@ from tests.contenders import (
     random_like,
     random_params,
     same,
+    sharpest,
     weigh,
 )
 
@@ -37,9 +38,10 @@ def random_carry(layer, params, seed=2):
 def test_stacked_and_bidirectional_are_the_equations(x64, name, implementation):
     make = CELLS[name].make
     layer = lj.Stack((lj.Recurrent(make(3, 4), reverse=True), lj.Bidirectional(make(4, 2), make(4, 3))))
-    params = random_params(layer, dtype=jnp.float64)
+    dtype = sharpest(implementation)
+    params = random_params(layer, dtype=dtype)
     carry = random_carry(layer, params)
-    xs = sequence(dtype=jnp.float64)
+    xs = sequence(dtype=dtype)
     resets = draw(make(3, 4), batch=(3,)).resets
     options = {"lengths": LENGTHS, "resets": resets, "implementation": implementation}
     last, ys = jax.jit(lambda *a: layer(*a, **options))(params, xs, carry)
@@ -98,8 +100,9 @@ def test_what_looks_ahead_does_not_stream():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_learned_carry_is_where_sequences_and_episodes_start(x64, name, implementation, reverse):
     layer = lj.Recurrent(CELLS[name].make(3, 4), reverse=reverse, learned_carry=True)
-    params = random_params(layer, dtype=jnp.float64)
-    xs = sequence(dtype=jnp.float64)
+    dtype = sharpest(implementation)
+    params = random_params(layer, dtype=dtype)
+    xs = sequence(dtype=dtype)
     resets = jnp.zeros((5, 3), bool).at[2, 1].set(True)
 
     def everywhere(p):
@@ -197,9 +200,10 @@ class TestDropout:
 
     def test_the_kernel_stays(self, monkeypatch):
         called = []
-        kernel = lj.kernels.TABLE["xla_vjp"]
+        name = lj.kernels.explain(lj.LSTM(3, 4), sequence()).chosen
+        kernel = lj.kernels.TABLE[name]
         spied = kernel._replace(run=lambda *args: called.append(1) or kernel.run(*args))
-        monkeypatch.setitem(lj.kernels.TABLE, "xla_vjp", spied)
+        monkeypatch.setitem(lj.kernels.TABLE, name, spied)
         self.layer()(self.params(), sequence(), key=jax.random.key(0))
         assert len(called) == 2
 

@@ -108,7 +108,7 @@ def test_recomputation_draws_the_same_numbers(monkeypatch, arrays, reverse):
     expected = results(key=KEY)
     for options in ({"chunk": 2}, {"unroll": 5}, {"chunk": 3, "unroll": 2}):
         close(results(key=KEY, **options), expected)
-    monkeypatch.setattr(lj.kernels, "hoists", lambda: True)
+    monkeypatch.setattr(lj.kernels, "arrangement", lambda: {"hoist": True})
     close(results(key=KEY), expected)
     assert np.abs(np.asarray(results()[1][1] - expected[1][1])).max() > 0.1
 
@@ -118,7 +118,7 @@ def test_without_a_key_nothing_is_drawn(monkeypatch, arrays):
     elman = lj.ElmanParams(params.w_x, params.w_h, None)
     expected = lj.scan(lj.Elman(3, 4, use_bias=False), elman, xs, carry)
     close(lj.scan(CELL, params, xs, carry), expected)
-    monkeypatch.setattr(lj.kernels, "hoists", lambda: True)
+    monkeypatch.setattr(lj.kernels, "arrangement", lambda: {"hoist": True})
     close(lj.scan(CELL, params, xs, carry), expected)
 
 

@@ -8,7 +8,7 @@ import jax
 
 from lstm_jax import checks
 from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.kernels import xla, xla_vjp
+from lstm_jax.kernels import cpu, xla, xla_vjp
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Cell, Params
 
@@ -17,18 +17,31 @@ class Kernel(NamedTuple):
     """One implementation: what runs it, and what it serves."""
 
     run: Callable[[Any, Options, Params, Sequence], tuple[Carry, Any]]
-    cells: tuple[type, ...] | None
+    cells: tuple[type, ...] | None = None
     """Types of cells, None for all."""
-    without: dict[str, Any]
+    without: dict[str, Any] = {}  # noqa: RUF012 (read only)
     """Options of a cell that it cannot serve."""
-    keys: bool
-    """Whether a call may have a key: it hands it to its cells, or they draw nothing."""
+    platforms: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    history: bool = True
+    """Whether it returns the carry after every step."""
+    missing: Callable[[], str | None] = lambda: None
+    """Why it is not installed, None where it is."""
 
 
 # The first that serves a call is the one that `implementation=None` takes.
 TABLE = {
-    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}, keys=True),
-    "xla": Kernel(xla.run, cells=None, without={}, keys=True),
+    "cpu": Kernel(
+        cpu.run_cpu,
+        cells=(LSTM, GRU, Elman),
+        without={"reset_after": False},
+        platforms=("cpu",),
+        dtypes=("float32", "bfloat16"),
+        history=False,
+        missing=cpu.missing,
+    ),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}),
+    "xla": Kernel(xla.run),
 }
 
 
@@ -44,21 +57,32 @@ class Explanation:
         return "\n".join(lines)
 
 
-def refusal(name: str, cell: Cell, *, key: bool) -> str | None:
+def refusal(name: str, cell: Cell, dtype: Any = None, *, return_history: bool = False) -> str | None:
     """Returns why an implementation cannot serve a call, None where it can."""
     kernel = TABLE[name]
+    if kernel.platforms is not None and platform() not in kernel.platforms:
+        return f"platform: {name!r} serves {', '.join(kernel.platforms)}, got {platform()}"
+    if (why := kernel.missing()) is not None:
+        return why
     if kernel.cells is not None and type(cell) not in kernel.cells:
         return f"`cell`: {name!r} serves {', '.join(c.__name__ for c in kernel.cells)}, got {type(cell).__name__}"
     for option, value in kernel.without.items():
         if getattr(cell, option, None) == value:
             return f"`cell`: {name!r} does not serve {option}={value!r}"
-    if key and not kernel.keys:
-        return f"`key`: {name!r} does not serve randomness within a sequence"
+    if kernel.dtypes is not None and dtype is not None and str(dtype) not in kernel.dtypes:
+        return f"`xs`: {name!r} serves {', '.join(kernel.dtypes)}, got {dtype}"
+    if return_history and not kernel.history:
+        return f"`return_history`: {name!r} does not serve it"
     return None
 
 
 def explain(
-    cell: Cell, xs: Array | None = None, *, key: Array | None = None, implementation: str | None = None
+    cell: Cell,
+    xs: Array | None = None,
+    *,
+    key: Array | None = None,
+    return_history: bool = False,
+    implementation: str | None = None,
 ) -> Explanation:
     """Says which implementation `scan` takes for a call and why the others were passed over.
 
@@ -70,16 +94,16 @@ def explain(
         checks.array("xs", xs)
     if key is not None:
         checks.typed_key("key", key)
-    passed = {}
+    dtype = None if xs is None else xs.dtype
     if implementation is not None:
         checks.one_of("implementation", implementation, tuple(TABLE))
-        why = refusal(implementation, cell, key=key is not None)
+        why = refusal(implementation, cell, dtype, return_history=return_history)
         if why is not None:
             raise NotImplementedError(f"`implementation`: {implementation!r} cannot serve this call: {why}")
         return Explanation(implementation, {name: "another was named" for name in TABLE if name != implementation})
-    chosen = None
+    chosen, passed = None, {}
     for name in TABLE:
-        why = refusal(name, cell, key=key is not None)
+        why = refusal(name, cell, dtype, return_history=return_history)
         if why is not None:
             passed[name] = why
         elif chosen is None:
@@ -90,11 +114,17 @@ def explain(
     return Explanation(chosen, passed)
 
 
-def hoists() -> bool:
-    """Whether the input product leaves the loop on the platform that the computation runs on.
-
-    On XLA's CPU backend it stays inside: read back slice by slice, pre-activations cost more than the product saves.
-    """
+def platform() -> str:
+    """The platform that the computation runs on: that of `jax.default_device` where one is set."""
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    platform = getattr(device, "platform", device) or jax.default_backend()
-    return str(platform).split(":")[0] != "cpu"
+    return str(getattr(device, "platform", device) or jax.default_backend()).split(":")[0]
+
+
+def arrangement() -> dict[str, bool]:
+    """What `Options` of a loop depends on the platform, by measurement.
+
+    On XLA's CPU backend the input product stays inside: read back slice by slice, pre-activations cost more than the
+    product saves.
+    """
+    here = platform()
+    return {"hoist": here != "cpu", "flat": here == "cpu" and jax.device_count(here) == 1}

@@ -37,6 +37,9 @@ class Options:
     history: bool = False
     hoist: bool = False
     """Whether the input product leaves the loop: faster where a launch is dear, slower on XLA's CPU backend."""
+    flat: bool = False
+    """Whether time and batch become one axis for the weight gradients: faster on XLA's CPU backend, but a batch that
+    is spread over devices would have to be gathered for it."""
 
 
 class Tapped(NamedTuple):
@@ -72,7 +75,7 @@ def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots
         carry, y = update(carry, tap(cell.preactivate(params, carry, z), slot))
         return carry, y.astype(seq.xs.dtype)
 
-    return _loop(cell, options, params, seq, advance, slots)
+    return _loop(cell, options, params, seq, advance, slots, before=True)
 
 
 @jax.custom_vjp
@@ -84,7 +87,18 @@ def tap(a: Any, slot: Any) -> Any:
 tap.defvjp(lambda a, slot: (a, None), lambda _, ct: (ct, ct))
 
 
-def _loop(cell: Cell, options: Options, params: Params, seq: Sequence, advance: Any, slots: Any = None) -> Tapped:
+def run_before(cell: Cell, options: Options, params: Params, seq: Sequence) -> Tapped:
+    """Runs the loop as `run` does, and returns the carry that each step started from, too."""
+
+    def advance(carry: Carry, z: Any, _: Any) -> tuple[Carry, Array]:
+        return cell.step(params, carry, z)
+
+    return _loop(cell, options, params, seq, advance, before=True)
+
+
+def _loop(
+    cell: Cell, options: Options, params: Params, seq: Sequence, advance: Any, slots: Any = None, before: bool = False
+) -> Tapped:
     inputs = cell.project(params, seq.xs) if options.hoist and seq.keys is None else seq.xs
 
     def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
@@ -97,9 +111,9 @@ def _loop(cell: Cell, options: Options, params: Params, seq: Sequence, advance: 
         if valid is not None:
             after = select(valid, after, carry)
             y = select(valid, y, jnp.zeros_like(y))
-        return after, (y, after if options.history else None, carry if slots is not None else None)
+        return after, (y, after if options.history else None, carry if before else None)
 
-    carry, (ys, history, before) = lax.scan(
+    carry, (ys, history, befores) = lax.scan(
         body,
         seq.carry,
         (inputs, seq.valid, seq.resets, seq.keys, slots),
@@ -107,7 +121,7 @@ def _loop(cell: Cell, options: Options, params: Params, seq: Sequence, advance: 
         reverse=options.reverse,
         unroll=options.unroll,
     )
-    return Tapped((carry, (ys, history) if options.history else ys), before)
+    return Tapped((carry, (ys, history) if options.history else ys), befores)
 
 
 def carry_like(value: Carry, carry: Carry) -> Carry:

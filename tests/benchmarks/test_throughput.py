@@ -37,7 +37,7 @@ def test_no_neighbour_is_nearer_in_parameters(cell, inputs, hidden):
 
 def test_cases_are_every_cell_and_shape_and_some_at_equal_parameters():
     found = list(cases(Settings()))
-    equal = [(cell, shape) for cell, shape, by in found if by == "hidden size"]
+    equal = [(cell, shape) for cell, shape, by, _ in found if by == "hidden size"]
     assert equal == [(cell, shape) for shape in GRIDS["quick"] for cell in CELLS]
-    assert [cell for cell, _, by in found if by == "parameters"] == ["GRU", "RNN"]
+    assert [cell for cell, _, by, _ in found if by == "parameters"] == ["GRU", "RNN"]
     assert count(Settings()) == 2 * len(found) + len(CELLS)

@@ -1,0 +1,115 @@
+// The cells: what a tile's sums become, forward, and what a cotangent of h becomes, backward.
+#pragma once
+
+#include "gates.h"
+#include "problem.h"
+#include "tile.h"
+
+namespace LJ_ISA {
+
+// Where one row's part of a block lies; `n` of its units exist.
+struct Site {
+  int64_t n;      // units from here to the end of the row
+  int64_t hidden; // distance between gates
+  float *h, *c;   // state, padded to whole vectors
+  const float *h_before;
+  float *kept;    // gates, null in inference
+};
+
+struct Slope {
+  int64_t n, hidden;
+  const float *kept, *h_before, *c_before;
+  float *c;       // cotangent of c
+  float *direct;  // what reaches the step before without passing the recurrent weights
+  float *d_x, *d_r;
+};
+
+LJ_INLINE void put(float *p, int64_t gate, vec v, int64_t n, int64_t hidden) { store(p + gate * hidden, v, n); }
+LJ_INLINE vec get(const float *p, int64_t gate, int64_t n, int64_t hidden) { return load(p + gate * hidden, n); }
+
+// GATES: columns of w_x and w_h a unit. KEPT: floats a unit kept for the backward pass. LAST: where the last
+// recurrent sum goes. WIDE: a tile's vectors are units side by side, up to four, instead of the gates of W units.
+struct Lstm {
+  static constexpr int GATES = 4, KEPT = 4, LAST = 3;
+  static constexpr bool WIDE = false, MEMORY = true, APART = false;
+
+  LJ_INLINE static void step(const vec *a, const Site &s) {
+    vec i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh(a[2]), o = sigmoid(a[3]);
+    vec c = f * load(s.c) + i * g;
+    store(s.c, c);
+    store(s.h, o * tanh(c));
+    if (s.kept) {
+      put(s.kept, 0, i, s.n, s.hidden);
+      put(s.kept, 1, f, s.n, s.hidden);
+      put(s.kept, 2, g, s.n, s.hidden);
+      put(s.kept, 3, o, s.n, s.hidden);
+    }
+  }
+
+  LJ_INLINE static void pull(vec dh, const Slope &s) {
+    vec i = get(s.kept, 0, s.n, s.hidden), f = get(s.kept, 1, s.n, s.hidden);
+    vec g = get(s.kept, 2, s.n, s.hidden), o = get(s.kept, 3, s.n, s.hidden);
+    vec before = load(s.c_before, s.n);
+    vec t = tanh(f * before + i * g);
+    vec dc = load(s.c) + dh * o * (1.0f - t * t);
+    put(s.d_x, 0, dc * g * i * (1.0f - i), s.n, s.hidden);
+    put(s.d_x, 1, dc * before * f * (1.0f - f), s.n, s.hidden);
+    put(s.d_x, 2, dc * i * (1.0f - g * g), s.n, s.hidden);
+    put(s.d_x, 3, dh * t * o * (1.0f - o), s.n, s.hidden);
+    store(s.c, dc * f);
+    store(s.direct, vec{});
+  }
+};
+
+struct Gru {
+  static constexpr int GATES = 3, KEPT = 4, LAST = 3;
+  static constexpr bool WIDE = false, MEMORY = false, APART = true;
+
+  LJ_INLINE static void step(const vec *a, const Site &s) {
+    vec r = sigmoid(a[0]), z = sigmoid(a[1]), n = tanh(a[2] + r * a[3]);
+    store(s.h, n + z * (load(s.h_before) - n));
+    if (s.kept) {
+      put(s.kept, 0, r, s.n, s.hidden);
+      put(s.kept, 1, z, s.n, s.hidden);
+      put(s.kept, 2, n, s.n, s.hidden);
+      put(s.kept, 3, a[3], s.n, s.hidden);
+    }
+  }
+
+  LJ_INLINE static void pull(vec dh, const Slope &s) {
+    vec r = get(s.kept, 0, s.n, s.hidden), z = get(s.kept, 1, s.n, s.hidden);
+    vec n = get(s.kept, 2, s.n, s.hidden), q = get(s.kept, 3, s.n, s.hidden);
+    vec dn = dh * (1.0f - z) * (1.0f - n * n);
+    vec dr = dn * q * r * (1.0f - r);
+    vec dz = dh * (load(s.h_before, s.n) - n) * z * (1.0f - z);
+    put(s.d_x, 0, dr, s.n, s.hidden);
+    put(s.d_x, 1, dz, s.n, s.hidden);
+    put(s.d_x, 2, dn, s.n, s.hidden);
+    put(s.d_r, 0, dr, s.n, s.hidden);
+    put(s.d_r, 1, dz, s.n, s.hidden);
+    put(s.d_r, 2, dn * r, s.n, s.hidden);
+    store(s.direct, dh * z);
+  }
+};
+
+template <Cell ACTIVATION> struct Elman {
+  static constexpr int GATES = 1, KEPT = 1, LAST = 3;
+  static constexpr bool WIDE = true, MEMORY = false, APART = false;
+
+  LJ_INLINE static void step(const vec *a, const Site &s) {
+    vec h = ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : at_least(*a, 0.0f);
+    store(s.h, h);
+    if (s.kept) put(s.kept, 0, h, s.n, s.hidden);
+  }
+
+  LJ_INLINE static void pull(vec dh, const Slope &s) {
+    vec h = get(s.kept, 0, s.n, s.hidden);
+    vec slope = ACTIVATION == ELMAN_TANH      ? 1.0f - h * h
+                : ACTIVATION == ELMAN_SIGMOID ? h * (1.0f - h)
+                                              : (h > 0.0f ? splat(1.0f) : vec{});
+    put(s.d_x, 0, dh * slope, s.n, s.hidden);
+    store(s.direct, vec{});
+  }
+};
+
+} // namespace LJ_ISA

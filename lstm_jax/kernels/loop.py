@@ -1,0 +1,230 @@
+"""The loop as a primitive of JAX, whatever runs it: its derivative, and what `vmap` means.
+
+Differentiating a loop as it stands adds to every weight gradient at every step: a small product and a pass over the
+whole matrix. Here the backward loop yields only the cotangents of the pre-activations, and one product over the whole
+sequence turns them into the gradients of weights and inputs.
+
+Only a primitive can say what `vmap` means: mapping over inputs with shared parameters folds the new axis into the
+batch (a mapped `custom_vjp` would make one weight gradient per example and then add them up), mapping over parameters
+makes groups.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax._src import dispatch
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from lstm_jax.kernels.xla import Options, Sequence
+from lstm_jax.types import Array, Carry, Params
+
+FORWARD_MODE = (
+    "`implementation`: {!r} has no forward-mode derivative (jvp, jacfwd, linearize); use implementation='xla'"
+)
+
+
+class Engine(NamedTuple):
+    """What runs a loop and its derivative."""
+
+    name: str
+    forward: Callable[["Call", list], tuple[Carry, Any]]
+    """`(call, leaves) -> (carry, ys)`"""
+    linearise: Callable[["Call", list], tuple[tuple[Carry, Any], Any]]
+    """`(call, leaves) -> ((carry, ys), residuals)`, a pytree whose structure is static."""
+    pullback: Callable[["Call", list, Any, Any], list[Array | None]]
+    """`(call, leaves, residuals, cotangents) -> cotangents of leaves`, None for those that have none."""
+
+
+class Call(NamedTuple):
+    """All that is static about one call: hashable, and compared by value."""
+
+    engine: Engine
+    cell: Any
+    options: Options
+    tree: Any
+    """The structure of `(params, sequence)`, whose leaves are the primitive's operands."""
+    groups: tuple[tuple[int | None, ...], ...] = ()
+    """One entry for each axis of parameters, outermost first: which operands have it (in front) and which share."""
+
+    def lift(self, fn: Callable, *more: int | None) -> Callable:
+        """Maps `fn(leaves, *more)` over the groups."""
+        for axes in reversed(self.groups):
+            fn = jax.vmap(fn, in_axes=(list(axes[: self.tree.num_leaves]), *more))
+        return fn
+
+    def parts(self, leaves: list) -> tuple[Params, Sequence]:
+        return jax.tree.unflatten(self.tree, leaves)
+
+    def indices(self) -> tuple[Params, Sequence]:
+        """Operands' places in the order of their leaves, in the operands' own structure."""
+        return jax.tree.unflatten(self.tree, range(self.tree.num_leaves))
+
+    def moving(self) -> list[int]:
+        """The operands that the loop itself is differentiated by: the first carry and the one after a reset."""
+        _, seq = self.indices()
+        return jax.tree.leaves((seq.carry, seq.first))
+
+    def out_tree(self) -> Any:
+        _, seq = self.indices()
+        ys = (0, seq.carry) if self.options.history else 0
+        return jax.tree.structure((seq.carry, ys))
+
+    def roles(self) -> tuple[list[str], list[str]]:
+        """What the operands and the results of the loop are, by the axes that they begin with."""
+        params, seq = self.indices()
+        timed = Sequence(seq.xs, None, None, seq.valid, seq.resets)
+        role = dict.fromkeys(jax.tree.leaves(params), WEIGHT)
+        role |= dict.fromkeys(self.moving(), STATE) | dict.fromkeys(jax.tree.leaves(timed), TIMED)
+        states = len(jax.tree.leaves(seq.carry))
+        return [role[place] for place in range(len(role))], [STATE] * states + [TIMED] * (
+            self.out_tree().num_leaves - states
+        )
+
+
+WEIGHT, STATE, TIMED = "weight", "state", "timed"  # no batch; [*batch, ...]; [time, *batch, ...]
+
+
+def run(engine: Engine, cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
+    """Runs a split cell by an engine: the same numbers as `xla.run`; reverse mode, any order."""
+    leaves, tree = jax.tree.flatten((params, seq._replace(keys=None)))  # split cells of the table draw nothing
+    call = Call(engine, cell, options, tree)
+    return jax.tree.unflatten(call.out_tree(), loop_p.bind(*leaves, call=call))
+
+
+def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots: Any, moving: list) -> list:
+    """Returns the cotangent of every operand, None for those that have none: one product each over all steps.
+
+    `products(params, xs, before)` are the pre-activations, of which `slots` `[time, *batch, ...]` are the cotangents.
+    """
+    params, seq = call.indices()
+
+    def rows(turn: Callable, leaves: list, before: Carry) -> Any:
+        """All steps and sequences at once, as the rows of one product."""
+        params, seq = call.parts(leaves)
+        if not call.options.flat:
+            return products(params, seq.xs, before)
+        lead = seq.xs.shape[: seq.xs.ndim - len(call.cell.input_shape)]
+        flat = jax.tree.map(lambda x: turn(x.reshape(math.prod(lead), *x.shape[len(lead) :])), (seq.xs, before))
+        return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), products(params, *flat))
+
+    def by(places: list[int], turn: Callable) -> list[Array]:
+        def fn(operands: list) -> Any:
+            inner = list(leaves)
+            for place, leaf in zip(places, operands, strict=True):
+                inner[place] = leaf
+            return call.lift(functools.partial(rows, turn), 0)(inner, before)
+
+        return jax.vjp(fn, [leaves[place] for place in places])[1](slots)[0]
+
+    weights, inputs = jax.tree.leaves(params), [seq.xs]
+    by_weights = by(weights, _turned)
+    by_inputs = by(inputs, lambda x: x)
+    found = dict(zip([*weights, *inputs, *call.moving()], [*by_weights, *by_inputs, *moving], strict=True))
+    return [found.get(place) for place in range(len(leaves))]
+
+
+def _turned(rows: Array) -> Array:
+    """Returns `rows` as they are, but stored transposed: XLA's CPU backend is twice as fast to multiply by these."""
+    flat = rows.reshape(rows.shape[0], math.prod(rows.shape[1:]))
+    return lax.optimization_barrier(flat.T).T.reshape(rows.shape)
+
+
+def primitive(name: str, run: Callable[[Call, list], list], roles: Callable[[Call], tuple]) -> Primitive:
+    """A primitive of arrays with a `call` to say what they are; `vmap` makes larger calls of the same."""
+    p = Primitive(name)
+    p.multiple_results = True
+
+    def flat(*operands: Array, call: Call) -> list[Array]:
+        return run(call, list(operands))
+
+    def abstract(*avals: Any, call: Call) -> list[ShapedArray]:
+        out = jax.eval_shape(functools.partial(flat, call=call), *avals)
+        return [ShapedArray(s.shape, s.dtype) for s in out]
+
+    p.def_impl(jax.jit(flat, static_argnames="call"))
+    p.def_abstract_eval(abstract)
+    mlir.register_lowering(p, mlir.lower_fun(flat, multiple_results=True))
+    batching.primitive_batchers[p] = functools.partial(_batch, p, roles)
+    # A lowering may contain a custom_partitioning, which needs to know the devices; jax has no public way to say so.
+    dispatch.prim_requires_devices_during_lowering.add(p)
+    return p
+
+
+def _batch(p: Primitive, roles: Callable, operands: tuple, axes: tuple, *, call: Call) -> tuple[list, list[int]]:
+    takes, gives = roles(call)
+    size = next(x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None)
+    mapped = [a is not None for a in axes]
+    leaves = [x if a is None else jnp.moveaxis(x, a, 0) for x, a in zip(operands, axes, strict=True)]
+    if any(m for m, role in zip(mapped, takes, strict=True) if role == WEIGHT):
+        call = call._replace(groups=((*(0 if m else None for m in mapped),), *call.groups))
+        out = p.bind(*leaves, call=call)
+        return out, [0] * len(out)
+    # Shared parameters: the new axis becomes the first of the batch, behind the groups and time.
+    for place, role in enumerate(takes):
+        if role == WEIGHT:
+            continue
+        depth = sum(level[place] is not None for level in call.groups) + (role == TIMED)
+        leaf = leaves[place]
+        leaves[place] = (
+            jnp.moveaxis(leaf, 0, depth)
+            if mapped[place]
+            else jnp.broadcast_to(jnp.expand_dims(leaf, depth), (*leaf.shape[:depth], size, *leaf.shape[depth:]))
+        )
+    out = p.bind(*leaves, call=call)
+    return out, [len(call.groups) + (role == TIMED) for role in gives]
+
+
+loop_p = primitive(
+    "recurrent_loop",
+    lambda call, leaves: jax.tree.leaves(call.engine.forward(call, leaves)),
+    lambda call: call.roles(),
+)
+
+# The derivative is linear: a primitive that stands for it until it is transposed.
+derivative_p = Primitive("recurrent_loop_derivative")
+derivative_p.multiple_results = True
+derivative_p.def_abstract_eval(lambda *_, out, **__: list(out))
+
+
+def _forward_mode(*_: Any, call: Call, **__: Any) -> Any:
+    raise NotImplementedError(FORWARD_MODE.format(call.engine.name))
+
+
+derivative_p.def_impl(_forward_mode)
+mlir.register_lowering(derivative_p, _forward_mode)
+batching.primitive_batchers[derivative_p] = _forward_mode
+ad.primitive_jvps[derivative_p] = _forward_mode
+
+
+def _jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
+    out, residuals = call.engine.linearise(call, list(primals))
+    flat = jax.tree.leaves(out)
+    kept, tree = jax.tree.flatten((list(primals), residuals))
+    which = tuple(i for i, t in enumerate(tangents) if type(t) is not ad.Zero)
+    avals = tuple(ShapedArray(x.shape, x.dtype) for x in flat)
+    moved = derivative_p.bind(*kept, *[tangents[i] for i in which], call=call, tree=tree, which=which, out=avals)
+    return flat, moved
+
+
+@functools.partial(jax.jit, static_argnames="call")
+def _pull(call: Call, leaves: list, residuals: Any, cts: Any) -> list[Array | None]:
+    return call.engine.pullback(call, leaves, residuals, cts)
+
+
+def _transpose(cts: list, *operands: Any, call: Call, tree: Any, which: tuple, out: tuple) -> list:
+    kept = list(operands[: tree.num_leaves])
+    leaves, residuals = jax.tree.unflatten(tree, kept)
+    cts = [jnp.zeros(a.shape, a.dtype) if type(ct) is ad.Zero else ct for ct, a in zip(cts, out, strict=True)]
+    found = _pull(call, leaves, residuals, jax.tree.unflatten(call.out_tree(), cts))
+    return [None] * len(kept) + [found[i] for i in which]
+
+
+ad.primitive_jvps[loop_p] = _jvp
+ad.primitive_transposes[derivative_p] = _transpose
