@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from lstm_jax.types import Array
 
-PATH = Path(__file__).parent / "liblstm_jax_cpu.so"
+PATH = Path(os.environ.get("LSTM_JAX_CPU_LIBRARY", Path(__file__).parent / "liblstm_jax_cpu.so"))
 FORWARD, BACKWARD = "lstm_jax_forward", "lstm_jax_backward"
 
 

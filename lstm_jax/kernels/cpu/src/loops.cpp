@@ -214,6 +214,18 @@ template <class C> struct BackwardPass {
 
   int64_t place(int64_t t) const { return t * p.shape.batch + row0; }
 
+  // What the end of a tile reads lies far apart in memory: ask for it before the product.
+  template <int R, int N> LJ_INLINE void fetch(int64_t t, int64_t block, int64_t row) {
+    for (int r = 0; r < R; ++r) {
+      int64_t step = place(t) + row + r;
+      for (int64_t unit = block * B::UNITS; unit < block * B::UNITS + N * W; unit += 16) {
+        for (int gate = 0; gate < C::KEPT; ++gate) __builtin_prefetch(p.kept + (step * C::KEPT + gate) * H + unit);
+        __builtin_prefetch(p.d_y + step * H + unit);
+        __builtin_prefetch((C::MEMORY ? p.before_c : p.before_h) + step * H + unit);
+      }
+    }
+  }
+
   // The cotangents of block's units before step `later`, pulled through step t. Both exist but at the two ends of
   // time: `later` is negative at the last step, t at the very end, where only the first carry is left.
   template <int R, int N> LJ_INLINE void tile(int64_t t, int64_t later, int64_t block, int64_t row, int64_t part) {
@@ -222,6 +234,7 @@ template <class C> struct BackwardPass {
       for (int v = 0; v < N; ++v)
         a[r][v] = load(part ? &sums[((row + r) * 4 + v) * W]
                             : &direct[(row + r) * stride + block * B::UNITS + v * W]);
+    if (part == 0 && t >= 0) fetch<R, N>(t, block, row);
     if (later >= 0) {
       int64_t from = depth * part / parts, to = depth * (part + 1) / parts;
       const float *d = (p.d_r ? p.d_r : p.d_x) + (place(later) + row) * depth;
