@@ -58,7 +58,7 @@ def test_a_history_goes_to_another():
     arrays = Arrays(*draw(cell)[:2])
     with pytest.raises(NotImplementedError, match="`return_history`" if cpu.missing() is None else "compiler"):
         evaluate(cell, arrays, implementation="cpu", return_history=True)
-    carry, (ys, history) = lj.scan(cell, *arrays[:2], return_history=True)
+    carry, (_, history) = lj.scan(cell, *arrays[:2], return_history=True)
     close(carry, cut(history, -1))
 
 

@@ -62,7 +62,7 @@ class Call(NamedTuple):
     def parts(self, leaves: list) -> tuple[Params, Sequence]:
         return jax.tree.unflatten(self.tree, leaves)
 
-    def indices(self) -> tuple[Params, Sequence]:
+    def indices(self) -> tuple[Any, Any]:
         """Operands' places in the order of their leaves, in the operands' own structure."""
         return jax.tree.unflatten(self.tree, range(self.tree.num_leaves))
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.interpreters import ad
 
 from lstm_jax.cells import GRU, LSTM
@@ -266,7 +267,7 @@ def _kept_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, lis
     out = kept_p.bind(*primals, call=call)
     moved = _differentiate(reference, primals, tangents)
     n = call.out_tree().num_leaves
-    gates = ad.Zero(jax.core.ShapedArray(out[n].shape, out[n].dtype))  # `back_p` answers for these by the leaves
+    gates = ad.Zero(ShapedArray(out[n].shape, out[n].dtype))  # `back_p` answers for these by the leaves
     return out, [*moved[:n], gates, *moved[n:]]
 
 
@@ -283,7 +284,7 @@ def _back_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, lis
         return [*jax.tree.leaves(slots), *moving]
 
     leaves, cts = slice(0, n), slice(n + 1 + states, None)
-    still = [ad.Zero(jax.core.ShapedArray(x.shape, x.dtype)) for x in primals[n : n + 1 + states]]
+    still = [ad.Zero(ShapedArray(x.shape, x.dtype)) for x in primals[n : n + 1 + states]]
     moved = _differentiate(reference, primals, (*tangents[leaves], *still, *tangents[cts]))
     return back_p.bind(*primals, call=call), moved
 

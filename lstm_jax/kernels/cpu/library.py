@@ -86,13 +86,13 @@ def _callable(target: str, shapes: tuple, cell: int, reverse: bool, aliases: tup
     """The call as a function that XLA may split along the batch: every sequence is on its own."""
     takes, gives = shapes
     places = [[_batch_axis(target, i, s, bool(r)) for i, s in enumerate(part)] for r, part in enumerate(shapes)]
-    lead = next(i for i, axis in enumerate(places[0]) if axis is not None)
+    lead, axis = next((i, axis) for i, axis in enumerate(places[0]) if axis is not None)
 
     def run(*operands: Array) -> Any:
-        batch = operands[lead].shape[places[0][lead]]
+        batch = operands[lead].shape[axis]
         out = [
-            jax.ShapeDtypeStruct(tuple(batch if i == axis else n for i, n in enumerate(shape)), jnp.float32)
-            for shape, axis in zip(gives, places[1], strict=True)
+            jax.ShapeDtypeStruct(tuple(batch if i == at else n for i, n in enumerate(shape)), jnp.float32)
+            for shape, at in zip(gives, places[1], strict=True)
         ]
         call = jax.ffi.ffi_call(target, out, input_output_aliases=dict(aliases))
         return tuple(call(*operands, cell=np.int32(cell), reverse=reverse))
@@ -103,7 +103,7 @@ def _callable(target: str, shapes: tuple, cell: int, reverse: bool, aliases: tup
 
     def partition(mesh: Any, operands: Any, results: Any) -> tuple:
         spec = tuple(operands[lead].sharding.spec) + (None,) * 4
-        name = spec[places[0][lead]]
+        name = spec[axis]
         return mesh, run, shardings(mesh, places[1], gives, name), shardings(mesh, places[0], takes, name)
 
     def factors(axes: list, shapes: tuple, kind: str) -> str:

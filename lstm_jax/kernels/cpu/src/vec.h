@@ -23,7 +23,9 @@
 #endif
 
 // Everything below stands in a namespace of its instruction set and is inlined: no symbol of one build may serve another.
+#ifndef LJ_INLINE
 #define LJ_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace LJ_ISA {
 
