@@ -20,7 +20,6 @@ WRONG = {
     "grid with a zero": "throughput --grid 1,2,3,0",
     "peer": "throughput --against Chainer",
     "implementation": "throughput --implementation fast",
-    "implementation that refuses": "throughput --implementation cpu --dtype float64",
     "rounds": "throughput --rounds 0",
     "seeds": "accuracy --seeds many",
     "task": "accuracy --only parity",
