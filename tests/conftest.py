@@ -1,8 +1,13 @@
 """Every test runs with strict dtype promotion; warnings are errors (pyproject)."""
 
 import os
+import signal
 
 import pytest
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that: the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nearly all of the tests' time is compilation of tiny programs: leave out what makes large ones fast.
 os.environ.setdefault(
