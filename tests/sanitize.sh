@@ -22,7 +22,7 @@ mutex:libjax_common.so
 S
 cd "$root"
 LSTM_JAX_CPU_LIBRARY="$work/liblstm_jax_cpu.so" \
-LD_PRELOAD="$(${CXX:-g++} -print-file-name=$runtime)" \
+LD_PRELOAD="$(${CXX:-g++} -print-file-name=$runtime) $(${CXX:-g++} -print-file-name=libstdc++.so.6)" \
 ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 TSAN_OPTIONS="suppressions=$work/suppressions:ignore_noninstrumented_modules=1:exitcode=66" \

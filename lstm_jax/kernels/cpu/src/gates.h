@@ -8,21 +8,23 @@ namespace LJ_ISA {
 LJ_INLINE vec at_most(vec x, float bound) { return x > bound ? splat(bound) : x; }
 LJ_INLINE vec at_least(vec x, float bound) { return x < bound ? splat(bound) : x; }
 
-// 2^(n + f) with n the nearest integer: the polynomial is the minimax one of degree 6 for 2^f on |f| <= 1/2, relative
-// error 1.9e-9; with rounding the error stays under 2e-7. Arguments are kept within +-87.
+// e^x = 2^n e^r with n the integer nearest to x / ln 2: the polynomial is the minimax one of degree 6 for |r| <= ln 2 / 2,
+// relative error 1.9e-9; with rounding the error stays under 2e-7. ln 2 is taken off in two parts, the first so short
+// that n times it is exact, with or without fused products. Arguments are kept within +-87.
 LJ_INLINE vec exp(vec x) {
   x = at_least(at_most(x, 87.0f), -87.0f);
-  constexpr float log2e = 1.44269502f, log2e_rest = 1.92596303e-8f, magic = 12582912.0f; // 1.5 * 2^23: rounds to integer
+  constexpr float log2e = 1.44269502f, magic = 12582912.0f; // 1.5 * 2^23: rounds to integer
+  constexpr float ln2 = 0.693359375f, ln2_rest = -2.12194440e-4f;
   vec t = x * log2e + magic;
   vec n = t - magic;
-  vec f = (x * log2e - n) + x * log2e_rest;
-  vec p = splat(1.53458118e-4f);
-  p = p * f + 1.33999314e-3f;
-  p = p * f + 9.61848896e-3f;
-  p = p * f + 5.55032878e-2f;
-  p = p * f + 2.40226469e-1f;
-  p = p * f + 6.93147206e-1f;
-  p = p * f + 1.0f;
+  vec r = (x - n * ln2) - n * ln2_rest;
+  vec p = splat(0.00138368458f);
+  p = p * r + 0.00837481593f;
+  p = p * r + 0.0416682256f;
+  p = p * r + 0.166664202f;
+  p = p * r + 0.499999921f;
+  p = p * r + 1.00000004f;
+  p = p * r + 1.0f;
   ivec bits = (ivec)t << 23; // the low bits of t are n; those of magic itself leave the word
   return (vec)((ivec)p + bits);
 }
