@@ -11,8 +11,8 @@ namespace LJ_ISA {
 struct Site {
   int64_t n;      // units from here to the end of the row
   int64_t hidden; // distance between gates
-  float *h, *c;   // state, padded to whole vectors
-  const float *h_before;
+  float *c;       // state, padded to whole vectors
+  vec h_before;
   float *kept;    // gates, null in inference
 };
 
@@ -33,17 +33,17 @@ struct Lstm {
   static constexpr int GATES = 4, KEPT = 4, LAST = 3;
   static constexpr bool WIDE = false, MEMORY = true, APART = false;
 
-  LJ_INLINE static void step(const vec *a, const Site &s) {
+  LJ_INLINE static vec step(const vec *a, const Site &s) {
     vec i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh(a[2]), o = sigmoid(a[3]);
     vec c = f * load(s.c) + i * g;
     store(s.c, c);
-    store(s.h, o * tanh(c));
     if (s.kept) {
       put(s.kept, 0, i, s.n, s.hidden);
       put(s.kept, 1, f, s.n, s.hidden);
       put(s.kept, 2, g, s.n, s.hidden);
       put(s.kept, 3, o, s.n, s.hidden);
     }
+    return o * tanh(c);
   }
 
   LJ_INLINE static void pull(vec dh, const Slope &s) {
@@ -65,15 +65,15 @@ struct Gru {
   static constexpr int GATES = 3, KEPT = 4, LAST = 3;
   static constexpr bool WIDE = false, MEMORY = false, APART = true;
 
-  LJ_INLINE static void step(const vec *a, const Site &s) {
+  LJ_INLINE static vec step(const vec *a, const Site &s) {
     vec r = sigmoid(a[0]), z = sigmoid(a[1]), n = tanh(a[2] + r * a[3]);
-    store(s.h, n + z * (load(s.h_before) - n));
     if (s.kept) {
       put(s.kept, 0, r, s.n, s.hidden);
       put(s.kept, 1, z, s.n, s.hidden);
       put(s.kept, 2, n, s.n, s.hidden);
       put(s.kept, 3, a[3], s.n, s.hidden);
     }
+    return n + z * (s.h_before - n);
   }
 
   LJ_INLINE static void pull(vec dh, const Slope &s) {
@@ -96,10 +96,10 @@ template <Cell ACTIVATION> struct Elman {
   static constexpr int GATES = 1, KEPT = 1, LAST = 3;
   static constexpr bool WIDE = true, MEMORY = false, APART = false;
 
-  LJ_INLINE static void step(const vec *a, const Site &s) {
+  LJ_INLINE static vec step(const vec *a, const Site &s) {
     vec h = ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : at_least(*a, 0.0f);
-    store(s.h, h);
     if (s.kept) put(s.kept, 0, h, s.n, s.hidden);
+    return h;
   }
 
   LJ_INLINE static void pull(vec dh, const Slope &s) {

@@ -1,4 +1,5 @@
 // The loop over time, forward and backward, for every cell; compiled once for each instruction set.
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -24,6 +25,9 @@ static Buffer zeros(int64_t n) {
 }
 
 static void copy_row(float *to, const float *from, int64_t n) { std::memcpy(to, from, 4 * n); }
+
+// So few rows read every weight from afar for little work: the products of their inputs are made for many steps at once.
+constexpr int64_t FEW = 2;
 
 // How a pass is cut: blocks of units, each with a panel for its rows' factors, and slices of a panel's depth.
 template <bool WIDE, int GATES> struct Blocks {
@@ -54,7 +58,7 @@ struct Ahead {
   Ahead(const float *packed, int64_t block, int64_t part, int64_t parts, int64_t panel, int64_t all, int64_t rows) {
     from = packed + block + panel * (part + 1) / parts;
     to = from + panel / parts;
-    if (to > packed + all) to = from;
+    if (parts == 1 || to > packed + all) to = from;
     step = (to - from) / ((rows + ROWS - 1) / ROWS) + 1;
   }
   LJ_INLINE void fetch() {
@@ -71,13 +75,14 @@ template <class C> struct ForwardPass {
   typedef Blocks<C::WIDE, C::GATES> B;
   const Forward &p;
   const float *packed;
-  int64_t row0, rows, D, H, stride, depth, parts;
-  Buffer h, next, c, sums;
+  int64_t row0, rows, D, H, stride, depth, parts, ahead;
+  Buffer h, next, c, sums, inputs;
 
   ForwardPass(const Forward &p, const float *packed, int64_t row0, int64_t row1)
       : p(p), packed(packed), row0(row0), rows(row1 - row0), D(p.shape.inputs), H(p.shape.hidden), stride(apart(H)),
-        depth(D + H), parts(slices(rows, depth)), h(zeros(rows * stride)), next(zeros(rows * stride)),
-        c(zeros(C::MEMORY ? rows * stride : 0)), sums(zeros(parts > 1 ? rows * 4 * W : 0)) {}
+        depth(D + H), parts(slices(rows, depth)), ahead(rows <= FEW ? 4 * ROWS : 0), h(zeros(rows * stride)),
+        next(zeros(rows * stride)), c(zeros(C::MEMORY ? rows * stride : 0)),
+        sums(zeros(parts > 1 ? rows * 4 * W : 0)), inputs(zeros(ahead * rows * B::count(H) * 4 * W)) {}
 
   // Panels of one block: inputs, state, then four vectors of biases.
   static void pack_blocks(const Forward &p, float *packed, int64_t block0, int64_t block1) {
@@ -96,32 +101,56 @@ template <class C> struct ForwardPass {
     }
   }
 
+  int64_t time(int64_t s) const { return p.shape.reverse ? p.shape.time - 1 - s : s; }
+
   const uint8_t *mask(const uint8_t *all, int64_t t) const {
     return all ? all + t * p.shape.batch + row0 : nullptr;
   }
 
-  void begin(int64_t t) {
+  void reset(int64_t t) {
     const uint8_t *resets = mask(p.resets, t);
-    for (int64_t r = 0; r < rows; ++r) {
-      if (resets && resets[r]) {
+    for (int64_t r = 0; resets && r < rows; ++r)
+      if (resets[r]) {
         copy_row(&h[r * stride], p.h1 + (row0 + r) * H, H);
         if (C::MEMORY) copy_row(&c[r * stride], p.c1 + (row0 + r) * H, H);
       }
-      int64_t at = (t * p.shape.batch + row0 + r) * H;
-      if (p.before_h) copy_row(p.before_h + at, &h[r * stride], H);
-      if (p.before_c) copy_row(p.before_c + at, &c[r * stride], H);
-    }
+  }
+
+  float *ahead_of(int64_t s, int64_t row, int64_t block) {
+    return &inputs[((s % ahead * rows + row) * B::count(H) + block) * 4 * W];
+  }
+
+  // The inputs' products of step s and those after it, with the biases.
+  void look_ahead(int64_t s) {
+    int64_t steps = std::min(ahead, p.shape.time - s), apart = p.shape.batch * D;
+    for (int64_t block = 0; block < B::count(H); ++block)
+      with_vectors(C::WIDE ? B::vectors(block, H) : 4, [&](auto vectors) {
+        constexpr int V = C::WIDE ? decltype(vectors)::value : C::GATES;
+        const float *x = packed + block * B::size(depth), *bias = x + depth * B::N * W;
+        for (int64_t row = 0; row < rows; ++row)
+          each_tile(s, s + steps, [&](int64_t first, auto size) {
+            constexpr int R = decltype(size)::value;
+            vec a[R][4];
+            for (int r = 0; r < R; ++r)
+              for (int v = 0; v < 4; ++v) a[r][v] = load(bias + v * W);
+            multiply<R, V>(a, p.x + time(first) * apart + (row0 + row) * D, p.shape.reverse ? -apart : apart, x, D);
+            for (int r = 0; r < R; ++r)
+              for (int v = 0; v < 4; ++v) store(ahead_of(first + r, row, block) + v * W, a[r][v]);
+          });
+      });
   }
 
   // One slice of a block for a tile of R rows; N vectors of units where the block is wide.
-  template <int R, int N> LJ_INLINE void tile(int64_t t, int64_t block, int64_t row, int64_t part) {
+  template <int R, int N> LJ_INLINE void tile(int64_t s, int64_t block, int64_t row, int64_t part) {
     constexpr int LAST = C::WIDE ? N - 1 : C::LAST;
     constexpr int V = C::WIDE ? N : C::GATES;
     const float *x = packed + block * B::size(depth), *u = x + D * B::N * W, *bias = u + H * B::N * W;
+    int64_t t = time(s), from = ahead ? D : depth * part / parts, to = depth * (part + 1) / parts;
     vec a[R][4];
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < 4; ++v) a[r][v] = load(part ? &sums[((row + r) * 4 + v) * W] : bias + v * W);
-    int64_t from = depth * part / parts, to = depth * (part + 1) / parts;
+    for (int r = 0; r < R; ++r) {
+      const float *begun = part ? &sums[(row + r) * 4 * W] : ahead ? ahead_of(s, row + r, block) : bias;
+      for (int v = 0; v < 4; ++v) a[r][v] = load(begun + v * W);
+    }
     if (from < D) {
       int64_t end = to < D ? to : D;
       multiply<R, V>(a, p.x + (t * p.shape.batch + row0 + row) * D + from, D, x + from * V * W, end - from);
@@ -137,39 +166,36 @@ template <class C> struct ForwardPass {
     }
     const uint8_t *valid = mask(p.valid, t);
     for (int r = 0; r < R; ++r) {
+      int64_t step = t * p.shape.batch + row0 + row + r;
       for (int v = 0; v < (C::WIDE ? N : 1); ++v) {
-        int64_t unit = block * B::UNITS + v * W, at = (row + r) * stride + unit;
-        if (valid && !valid[row + r]) {
-          store(&next[at], load(&h[at]));
-          continue;
-        }
-        float *kept = p.kept ? p.kept + (t * p.shape.batch + row0 + row + r) * C::KEPT * H + unit : nullptr;
-        C::step(&a[r][v], Site{H - unit, H, &next[at], C::MEMORY ? &c[at] : nullptr, &h[at], kept});
+        int64_t unit = block * B::UNITS + v * W, at = (row + r) * stride + unit, n = H - unit;
+        vec h_before = load(&h[at]), y{};
+        if (p.before_h) store(p.before_h + step * H + unit, h_before, n);
+        if (p.before_c) store(p.before_c + step * H + unit, load(&c[at]), n);
+        bool live = !valid || valid[row + r];
+        if (live)
+          y = C::step(&a[r][v], Site{n, H, C::MEMORY ? &c[at] : nullptr, h_before,
+                                     p.kept ? p.kept + step * C::KEPT * H + unit : nullptr});
+        store(&next[at], live ? y : h_before);
+        store(p.y + step * H + unit, y, n);
       }
     }
   }
 
-  void step(int64_t t) {
-    begin(t);
+  void step(int64_t s) {
+    reset(time(s));
+    if (ahead && s % ahead == 0) look_ahead(s);
     for (int64_t block = 0; block < B::count(H); ++block)
       with_vectors(C::WIDE ? B::vectors(block, H) : 4, [&](auto vectors) {
         for (int64_t part = 0; part < parts; ++part) {
           Ahead ahead(packed, block * B::size(depth), part, parts, depth * B::N * W, B::size(depth) * B::count(H), rows);
           each_tile(0, rows, [&](int64_t row, auto size) {
             ahead.fetch();
-            this->template tile<decltype(size)::value, decltype(vectors)::value>(t, block, row, part);
+            this->template tile<decltype(size)::value, decltype(vectors)::value>(s, block, row, part);
           });
         }
       });
     std::swap(h, next);
-    const uint8_t *valid = mask(p.valid, t);
-    for (int64_t r = 0; r < rows; ++r) {
-      float *y = p.y + (t * p.shape.batch + row0 + r) * H;
-      if (valid && !valid[r])
-        std::memset(y, 0, 4 * H);
-      else
-        copy_row(y, &h[r * stride], H);
-    }
   }
 
   void run() {
@@ -177,7 +203,7 @@ template <class C> struct ForwardPass {
       copy_row(&h[r * stride], p.h0 + (row0 + r) * H, H);
       if (C::MEMORY) copy_row(&c[r * stride], p.c0 + (row0 + r) * H, H);
     }
-    for (int64_t s = 0; s < p.shape.time; ++s) step(p.shape.reverse ? p.shape.time - 1 - s : s);
+    for (int64_t s = 0; s < p.shape.time; ++s) step(s);
     for (int64_t r = 0; r < rows; ++r) {
       copy_row(p.h_last + (row0 + r) * H, &h[r * stride], H);
       if (C::MEMORY) copy_row(p.c_last + (row0 + r) * H, &c[r * stride], H);
