@@ -53,11 +53,15 @@ class Call(NamedTuple):
     groups: tuple[tuple[int | None, ...], ...] = ()
     """One entry for each axis of parameters, outermost first: which operands have it (in front) and which share."""
 
-    def lift(self, fn: Callable, *more: int | None) -> Callable:
+    def lift(self, fn: Callable, *more: int | None, by: Callable = jax.vmap) -> Callable:
         """Maps `fn(leaves, *more)` over the groups."""
         for axes in reversed(self.groups):
-            fn = jax.vmap(fn, in_axes=(list(axes[: self.tree.num_leaves]), *more))
+            fn = by(fn, in_axes=(list(axes[: self.tree.num_leaves]), *more))
         return fn
+
+    def shared(self, place: int, x: Array) -> Array:
+        """The cotangent of an operand from those in every group: what groups share has their sum."""
+        return x.sum(tuple(depth for depth, level in enumerate(self.groups) if level[place] is None))
 
     def parts(self, leaves: list) -> tuple[Params, Sequence]:
         return jax.tree.unflatten(self.tree, leaves)
@@ -104,6 +108,7 @@ def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots
     `products(params, xs, before)` are the pre-activations, of which `slots` `[time, *batch, ...]` are the cotangents.
     """
     params, seq = call.indices()
+    weights, inputs = jax.tree.leaves(params), [seq.xs]
 
     def rows(turn: Callable, leaves: list, before: Carry) -> Any:
         """All steps and sequences at once, as the rows of one product."""
@@ -114,20 +119,41 @@ def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots
         flat = jax.tree.map(lambda x: turn(x.reshape(math.prod(lead), *x.shape[len(lead) :])), (seq.xs, before))
         return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), products(params, *flat))
 
-    def by(places: list[int], turn: Callable) -> list[Array]:
+    def by(places: list[int], turn: Callable, leaves: list, before: Carry, slots: Any) -> list[Array]:
         def fn(operands: list) -> Any:
             inner = list(leaves)
             for place, leaf in zip(places, operands, strict=True):
                 inner[place] = leaf
-            return call.lift(functools.partial(rows, turn), 0)(inner, before)
+            return rows(turn, inner, before)
 
         return jax.vjp(fn, [leaves[place] for place in places])[1](slots)[0]
 
-    weights, inputs = jax.tree.leaves(params), [seq.xs]
-    by_weights = by(weights, _turned)
-    by_inputs = by(inputs, lambda x: x)
-    found = dict(zip([*weights, *inputs, *call.moving()], [*by_weights, *by_inputs, *moving], strict=True))
+    def one(leaves: list, before: Carry, slots: Any) -> list[Array]:
+        return by(weights, _turned, leaves, before, slots) + by(inputs, lambda x: x, leaves, before, slots)
+
+    places = [*weights, *inputs]
+    groups = call.lift(one, 0, 0, by=_one_by_one if call.options.flat else jax.vmap)(leaves, before, slots)
+    found = dict(zip(places, (call.shared(*each) for each in zip(places, groups, strict=True)), strict=True))
+    found |= dict(zip(call.moving(), moving, strict=True))
     return [found.get(place) for place in range(len(leaves))]
+
+
+def _one_by_one(fn: Callable, in_axes: tuple) -> Callable:
+    """`vmap` along first axes, each after the other: XLA's CPU backend is up to ten times as slow at batched products."""
+    axes, *_ = in_axes
+    places = [place for place, axis in enumerate(axes) if axis is not None]
+
+    def mapped(leaves: list, *rest: Any) -> Any:
+        def step(parts: tuple) -> Any:
+            moved, rest = parts
+            inner = list(leaves)
+            for place, leaf in zip(places, moved, strict=True):
+                inner[place] = leaf
+            return fn(inner, *rest)
+
+        return lax.map(step, ([leaves[place] for place in places], rest))
+
+    return mapped
 
 
 def _turned(rows: Array) -> Array:

@@ -231,13 +231,8 @@ def _pullback(call: Call, leaves: list, residuals: Any, cts: Any) -> list[Array 
     def products(params: Params, xs: Array, before: list[Array]) -> Any:
         return _products(call.cell, params, xs, before)
 
-    moving = [_shared(call, place, x) for place, x in zip(call.moving(), out[slots:], strict=True)]
+    moving = [call.shared(place, x) for place, x in zip(call.moving(), out[slots:], strict=True)]
     return loop.gradients(products, call, leaves, before, out[:slots], moving)
-
-
-def _shared(call: Call, place: int, x: Array) -> Array:
-    """What groups share has the sum of their cotangents."""
-    return x.sum(tuple(depth for depth, level in enumerate(call.groups) if level[place] is None))
 
 
 # Higher orders: what these two depend on is what the reference depends on.

@@ -5,8 +5,25 @@
 
 namespace LJ_ISA {
 
-LJ_INLINE vec at_most(vec x, float bound) { return x > bound ? splat(bound) : x; }
-LJ_INLINE vec at_least(vec x, float bound) { return x < bound ? splat(bound) : x; }
+// Of two numbers that do not compare, x86's minimum and maximum return the second.
+LJ_INLINE vec at_most(vec x, float bound) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_maskz_min_ps(0xffff, (__m512)splat(bound), (__m512)x);
+#elif defined(__AVX2__)
+  return (vec)_mm256_min_ps((__m256)splat(bound), (__m256)x);
+#else
+  return x > bound ? splat(bound) : x;
+#endif
+}
+LJ_INLINE vec at_least(vec x, float bound) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_maskz_max_ps(0xffff, (__m512)splat(bound), (__m512)x);
+#elif defined(__AVX2__)
+  return (vec)_mm256_max_ps((__m256)splat(bound), (__m256)x);
+#else
+  return x < bound ? splat(bound) : x;
+#endif
+}
 
 // e^x = 2^n e^r with n the integer nearest to x / ln 2: the polynomial is the minimax one of degree 6 for |r| <= ln 2 / 2,
 // relative error 1.9e-9; with rounding the error stays under 2e-7. ln 2 is taken off in two parts, the first so short

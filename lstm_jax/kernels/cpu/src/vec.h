@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define LJ_ISA avx512
 #define LJ_WIDTH 16
