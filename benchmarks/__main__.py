@@ -225,16 +225,8 @@ def _print(result: dict[str, Any], path: Path) -> None:
     from benchmarks import report
 
     console = Console()
-    drop = {
-        "equal",
-        "compile s",
-        "GFLOP/s",
-        "MB",
-        "sequences each",
-        "seconds to solve",
-        "steps/s",
-        "parameters",
-    }  # in the report
+    # Left to the report:
+    drop = {"equal", "compile s", "GFLOP/s", "MB", "sequences each", "seconds to solve", "steps/s", "parameters"}
     tables = {
         "What they remember, best setting of each": report.accuracy_table(result.get("accuracy", [])),
         "How fast they are, and how many times slower the others": report.throughput_table(

@@ -37,7 +37,7 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
 
 
 def _throughput(plt: Any, rows: list[dict], path: Path) -> str:
-    rows = [r for r in rows if r["mode"] in MODES and r["equal"] == "hidden size"]
+    rows = [r for r in rows if r["mode"] in MODES and r["equal"] == "hidden size" and r.get("seeds", 1) == 1]
     shapes = list(dict.fromkeys((r["batch"], r["time"], r["input_size"], r["hidden_size"]) for r in rows))
     cells = list(dict.fromkeys(r["cell"] for r in rows))
     figure, axes = plt.subplots(1, 2, figsize=(max(10, 2.8 * len(shapes)), 4.2), sharey=True, layout="constrained")

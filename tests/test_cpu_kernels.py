@@ -90,6 +90,19 @@ def test_errors_are_no_more_than_twice_those_of_xla(call):
 
 
 @needs_kernels
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
+def test_units_shared_between_threads(name, reverse, batch):
+    """Large weights, or few sequences, are split by units: threads then meet at every step."""
+    cell = CELLS[name].make(5, 400 if batch == 8 else 150)
+    arrays = draw(cell, 30, (batch,))
+    arrays = arrays._replace(params=jax.tree.map(lambda w: w / cell.hidden_size**0.5, arrays.params))  # no chaos
+    found = [evaluate(cell, arrays, implementation=i, reverse=reverse) for i in ("cpu", "xla")]
+    close(*found, scale=4)
+
+
+@needs_kernels
 @pytest.mark.parametrize(("activation", "bound"), [("tanh", 4e-7), ("sigmoid", 2e-7)])
 def test_gate_functions_keep_their_bounds(activation, bound):
     """An RNN of one unit that reads x and forgets computes the function itself; relative error."""
@@ -153,7 +166,7 @@ def test_shards_of_a_batch_stay_where_they_are(name, options):
 @needs_kernels
 def test_many_threads_at_once():
     """2,000 calls from 8 threads, of different shapes: right answers, no hang, and no growth of memory."""
-    shapes = [(1, 4, 3, 5), (4, 30, 16, 32), (9, 12, 40, 24), (32, 20, 8, 64)]
+    shapes = [(1, 4, 3, 5), (4, 30, 16, 32), (9, 12, 40, 24), (1, 60, 8, 100), (32, 20, 8, 64)]
     programs, answers = [], []
     for number, (batch, time, inputs, hidden) in enumerate(shapes):
         cell = (lj.LSTM, lj.GRU, lj.Elman)[number % 3](inputs, hidden)

@@ -139,7 +139,7 @@ def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots
 
 
 def _one_by_one(fn: Callable, in_axes: tuple) -> Callable:
-    """`vmap` along first axes, each after the other: XLA's CPU backend is up to ten times as slow at batched products."""
+    """`vmap` along first axes, each after the other: at batched products XLA's CPU backend is slower."""
     axes, *_ = in_axes
     places = [place for place, axis in enumerate(axes) if axis is not None]
 

@@ -59,10 +59,7 @@ def select(mask: Array, a: Any, b: Any) -> Any:
 def run(cell: Cell, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
     """Returns `(carry, ys)`, or `(carry, (ys, history))` on request: step after step, as the equations say."""
 
-    def advance(carry: Carry, z: Any, _: Any) -> tuple[Carry, Array]:
-        return cell.step(params, carry, z)
-
-    return _loop(cell, options, params, seq, advance).results
+    return _loop(cell, options, params, seq).results
 
 
 def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots: Any) -> Tapped:
@@ -89,16 +86,19 @@ tap.defvjp(lambda a, slot: (a, None), lambda _, ct: (ct, ct))
 
 def run_before(cell: Cell, options: Options, params: Params, seq: Sequence) -> Tapped:
     """Runs the loop as `run` does, and returns the carry that each step started from, too."""
-
-    def advance(carry: Carry, z: Any, _: Any) -> tuple[Carry, Array]:
-        return cell.step(params, carry, z)
-
-    return _loop(cell, options, params, seq, advance, before=True)
+    return _loop(cell, options, params, seq, before=True)
 
 
 def _loop(
-    cell: Cell, options: Options, params: Params, seq: Sequence, advance: Any, slots: Any = None, before: bool = False
+    cell: Cell,
+    options: Options,
+    params: Params,
+    seq: Sequence,
+    advance: Any = None,
+    slots: Any = None,
+    before: bool = False,
 ) -> Tapped:
+    """`advance(carry, z, slot)` takes the place of the cell's own step."""
     inputs = cell.project(params, seq.xs) if options.hoist and seq.keys is None else seq.xs
 
     def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
@@ -107,7 +107,7 @@ def _loop(
             carry = select(reset, carry_like(seq.first, carry), carry)
         if inputs is seq.xs:
             z = cell.project(params, z) if key is None else cell.project(params, z, key=key)
-        after, y = advance(carry, z, slot)
+        after, y = advance(carry, z, slot) if advance else cell.step(params, carry, z)
         if valid is not None:
             after = select(valid, after, carry)
             y = select(valid, y, jnp.zeros_like(y))

@@ -12,7 +12,7 @@ from lstm_jax.cells import GRU, LSTM
 from lstm_jax.cells.dense import dot
 from lstm_jax.kernels import loop, xla_vjp
 from lstm_jax.kernels.cpu.library import BACKWARD, FORWARD, NOTHING, call_library
-from lstm_jax.kernels.loop import STATE, TIMED, Call, Engine, primitive
+from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT, Call, Engine, primitive
 from lstm_jax.kernels.xla import Options, Sequence, run_before
 from lstm_jax.types import Array, Carry, Params
 
@@ -58,10 +58,10 @@ class _Axes:
     def _with(self, level: tuple) -> list[tuple[int, Array]]:
         return [(i, self.operands[i]) for i, axis in enumerate(level) if axis is not None]
 
-    def flat(self, place: int | None, role: str) -> Array:
-        """An operand as `[groups or 1, ...]`, absent as an array of no elements; floats in float32."""
+    def flat(self, place: int | None, role: str, dtype: Any = jnp.float32) -> tuple[str, Array]:
+        """An operand's role, and the operand as `[groups or 1, ...]`; absent it is an array of no elements."""
         if place is None:
-            return jnp.zeros((0,), jnp.float32)
+            return WEIGHT, jnp.zeros((0,), dtype)
         x = self.operands[place]
         has = [level[place] is not None for level in self.call.groups]
         if any(has):
@@ -73,20 +73,19 @@ class _Axes:
         lead = {TIMED: (self.time, math.prod(self.batch)), STATE: (math.prod(self.batch),)}.get(role, ())
         skip = {TIMED: 1 + len(self.batch), STATE: len(self.batch)}.get(role, 0)
         skip += len(self.sizes) if any(has) else 0
-        x = x.reshape(groups, *lead, *x.shape[skip:])
-        return x if x.dtype == jnp.bool_ else x.astype(jnp.float32)
+        return role, x.reshape(groups, *lead, *x.shape[skip:]).astype(dtype)
 
-    def out(self, role: str, *last: int) -> tuple[int, ...]:
+    def masks(self, seq: Any) -> list[tuple[str, Array]]:
+        return [self.flat(place, TIMED, jnp.bool_) for place in (seq.valid, seq.resets)]
+
+    def out(self, role: str, *last: int) -> tuple[str, tuple[int, ...]]:
+        """A result's role and shape."""
         lead = (self.time, math.prod(self.batch)) if role == TIMED else (math.prod(self.batch),)
-        return (math.prod(self.sizes), *lead, *last)
+        return role, (math.prod(self.sizes), *lead, *last)
 
     def unflat(self, x: Array, role: str, dtype: Any) -> Array:
         lead = (self.time, *self.batch) if role == TIMED else tuple(self.batch)
         return x.reshape(*self.sizes, *lead, x.shape[-1]).astype(dtype)
-
-
-def _mask(axes: _Axes, place: int | None) -> Array:
-    return jnp.zeros((0,), jnp.bool_) if place is None else axes.flat(place, TIMED)
 
 
 def _states(carry: Carry) -> tuple[int | None, int | None]:
@@ -114,13 +113,9 @@ def _run(call: Call, operands: list, keep: bool) -> list[Array]:
             timed if memory else NOTHING,
         ),
         axes.flat(seq.xs, TIMED),
-        axes.flat(params.w_x, "weight"),
-        axes.flat(params.w_h, "weight"),
-        axes.flat(params.b, "weight"),
-        axes.flat(getattr(params, "b_hn", None), "weight"),
+        *(axes.flat(w, WEIGHT) for w in (params.w_x, params.w_h, params.b, getattr(params, "b_hn", None))),
         *(axes.flat(place, STATE) for place in (h0, c0, h1, c1)),
-        _mask(axes, seq.valid),
-        _mask(axes, seq.resets),
+        *axes.masks(seq),
         cell=kind.number,
         reverse=call.options.reverse,
     )
@@ -181,12 +176,11 @@ def _back(call: Call, operands: list) -> list[Array]:
             NOTHING if h1 is None else state,
             NOTHING if c1 is None else state,
         ),
-        axes.flat(params.w_h, "weight"),
+        axes.flat(params.w_h, WEIGHT),
         axes.flat(kept, TIMED),
         axes.flat(before[0], TIMED),
         axes.flat(before[1] if kind.memory else None, TIMED),
-        _mask(axes, seq.valid),
-        _mask(axes, seq.resets),
+        *axes.masks(seq),
         axes.flat(d_y, TIMED),
         axes.flat(d_carry[0], STATE),
         axes.flat(d_carry[1] if kind.memory else None, STATE),

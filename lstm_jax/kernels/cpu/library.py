@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
+from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT
 from lstm_jax.types import Array
 
 PATH = Path(os.environ.get("LSTM_JAX_CPU_LIBRARY", Path(__file__).parent / "liblstm_jax_cpu.so"))
@@ -47,45 +48,31 @@ def instructions() -> str:
     return library.lstm_jax_instructions().decode()
 
 
-NOTHING = (0,)
-"""The shape of an array that a call has not."""
+NOTHING = (WEIGHT, (0,))
+"""The role and the shape of an array that a call has not."""
+
+_BATCH = {TIMED: 2, STATE: 1, WEIGHT: None}
+"""Where arrays have their batch: `[groups, time, batch, ...]`, `[groups, batch, hidden]`, or nowhere."""
 
 
 def call_library(
     target: str,
-    shapes: tuple[tuple[int, ...], ...],
-    *operands: Array,
+    results: tuple[tuple[str, tuple[int, ...]], ...],
+    *operands: tuple[str, Array],
     cell: int,
     reverse: bool,
     aliases: tuple[tuple[int, int], ...] = (),
 ) -> list[Array]:
-    """Calls the library; results are float32 in `shapes`.
-
-    Operands and results are `[groups, time, batch, ...]`, `[groups, batch, hidden]` or, without a batch, weights: the
-    first operand and the first result tell the time and the batch.
-    """
-    ranks = (tuple(x.shape for x in operands), shapes)
-    return _callable(target, ranks, cell, reverse, aliases)(*operands)
-
-
-def _batch_axis(target: str, place: int, shape: tuple[int, ...], result: bool) -> int | None:
-    """Where an array of the library's signature has its batch; the first of rank 3 after the weights is the carry."""
-    if shape == NOTHING:
-        return None
-    if result:
-        return 2 if len(shape) == 4 else 1
-    weights = {FORWARD: (1, 2, 3, 4), BACKWARD: (0,)}[target]
-    if place in weights:
-        return None
-    mask = place in {FORWARD: (9, 10), BACKWARD: (4, 5)}[target]
-    return 2 if len(shape) == 4 or mask else 1
+    """Calls the library with arrays and their roles; results, by role and shape, are float32."""
+    takes = tuple((role, x.shape) for role, x in operands)
+    return _callable(target, takes, results, cell, reverse, aliases)(*(x for _, x in operands))
 
 
 @functools.lru_cache(maxsize=256)
-def _callable(target: str, shapes: tuple, cell: int, reverse: bool, aliases: tuple) -> Any:
+def _callable(target: str, takes: tuple, gives: tuple, cell: int, reverse: bool, aliases: tuple) -> Any:
     """The call as a function that XLA may split along the batch: every sequence is on its own."""
-    takes, gives = shapes
-    places = [[_batch_axis(target, i, s, bool(r)) for i, s in enumerate(part)] for r, part in enumerate(shapes)]
+    places = [[_BATCH[role] for role, _ in part] for part in (takes, gives)]
+    takes, gives = (tuple(shape for _, shape in part) for part in (takes, gives))
     lead, axis = next((i, axis) for i, axis in enumerate(places[0]) if axis is not None)
 
     def run(*operands: Array) -> Any:

@@ -50,11 +50,24 @@ struct Free {
   void operator()(float *p) const { std::free(p); }
 };
 
+// When a loop is split by units, not by batch: bytes of recurrent weights, measured with two cores of 1 MB second-level
+// cache each.
+constexpr int64_t LEAST_SHARE = 32 << 10, MANY_WEIGHTS = 512 << 10, FEW_ROWS = 4;
+
+const Crew ALONE{1, [](const Crew &, int64_t steps, void *loop, void (*begin)(void *, int64_t),
+                       void (*work)(void *, int64_t, int64_t)) {
+                   for (int64_t s = 0; s < steps; ++s) {
+                     begin(loop, s);
+                     work(loop, s, 0);
+                   }
+                 }};
+
 // Packs every group, then runs every group's rows, by as many threads as the work is worth.
 template <class Problem, class Pack, class Run>
 ffi::Error run(ffi::ThreadPool &pool, Cell cell, const std::vector<Problem> &groups, bool backward, Pack pack, Run go) {
   const Kernels &kernels = best_kernels();
   const Shape &s = groups[0].shape;
+  int64_t gates = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
   int64_t n = groups.size(), size = kernels.packed_size(cell, s, backward), blocks = kernels.blocks(cell, s, backward);
   void *memory = nullptr;
   if (posix_memalign(&memory, 64, 4 * std::max<int64_t>(1, n * size)))
@@ -72,9 +85,16 @@ ffi::Error run(ffi::ThreadPool &pool, Cell cell, const std::vector<Problem> &gro
     int64_t group = i / ranges, k = i % ranges;
     pack(kernels, groups[group], packed.get() + group * size, blocks * k / ranges, blocks * (k + 1) / ranges);
   });
+  // Shares of the units read each weight into one core's caches alone: worth the waiting at every step where rows are
+  // few or weights many. Shares of the batch never wait.
+  int64_t weights = 4 * gates * s.hidden * s.hidden, shares = std::min({threads, blocks, weights / LEAST_SHARE});
+  if (n == 1 && shares > 1 && (s.batch <= FEW_ROWS || weights >= MANY_WEIGHTS)) {
+    go(kernels, groups[0], packed.get(), 0, s.batch, March<ffi::ThreadPool>(pool, shares));
+    return ffi::Error::Success();
+  }
   share(pool, threads - 1, n * cuts, [&](int64_t i) {
     int64_t group = i / cuts, k = i % cuts;
-    go(kernels, groups[group], packed.get() + group * size, s.batch * k / cuts, s.batch * (k + 1) / cuts);
+    go(kernels, groups[group], packed.get() + group * size, s.batch * k / cuts, s.batch * (k + 1) / cuts, ALONE);
   });
   return ffi::Error::Success();
 }
@@ -95,7 +115,9 @@ ffi::Error forward(ffi::ThreadPool pool, int32_t cell_, bool reverse, Floats x, 
   return run(
       pool, cell, groups, false,
       [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j) { k.pack_forward(cell, p, packed, i, j); },
-      [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j) { k.forward(cell, p, packed, i, j); });
+      [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j, const Crew &crew) {
+        k.forward(cell, p, packed, i, j, crew);
+      });
 }
 
 ffi::Error backward(ffi::ThreadPool pool, int32_t cell_, bool reverse, Floats w_h, Floats kept, Floats before_h,
@@ -114,7 +136,9 @@ ffi::Error backward(ffi::ThreadPool pool, int32_t cell_, bool reverse, Floats w_
   return run(
       pool, cell, groups, true,
       [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j) { k.pack_backward(cell, p, packed, i, j); },
-      [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j) { k.backward(cell, p, packed, i, j); });
+      [cell](auto &k, auto &p, float *packed, int64_t i, int64_t j, const Crew &crew) {
+        k.backward(cell, p, packed, i, j, crew);
+      });
 }
 
 } // namespace

@@ -29,7 +29,7 @@ static void copy_row(float *to, const float *from, int64_t n) { std::memcpy(to, 
 // So few rows read every weight from afar for little work: the products of their inputs are made for many steps at once.
 constexpr int64_t FEW = 2;
 
-// How a pass is cut: blocks of units, each with a panel for its rows' factors, and slices of a panel's depth.
+// How a pass is cut: blocks of units, each with a panel for its rows' factors.
 template <bool WIDE, int GATES> struct Blocks {
   static constexpr int N = WIDE ? 4 : GATES; // vectors of weights for each factor
   static constexpr int UNITS = WIDE ? 4 * W : W;
@@ -51,23 +51,18 @@ template <class F> LJ_INLINE void with_vectors(int n, F &&f) {
   }
 }
 
-// While one slice of a panel is multiplied, the next is on its way to the first-level cache.
-struct Ahead {
-  const float *from, *to;
-  int64_t step;
-  Ahead(const float *packed, int64_t block, int64_t part, int64_t parts, int64_t panel, int64_t all, int64_t rows) {
-    from = packed + block + panel * (part + 1) / parts;
-    to = from + panel / parts;
-    if (parts == 1 || to > packed + all) to = from;
-    step = (to - from) / ((rows + ROWS - 1) / ROWS) + 1;
-  }
-  LJ_INLINE void fetch() {
-    const float *end = from + step < to ? from + step : to;
-    for (; from < end; from += 16) __builtin_prefetch(from);
-  }
-};
-
-static int64_t slices(int64_t rows, int64_t depth) { return rows <= 2 * ROWS ? 1 : (depth + SLICE - 1) / SLICE; }
+template <class Loop> static void march(const Crew &crew, int64_t steps, Loop &loop, int64_t blocks) {
+  struct Whole {
+    Loop &loop;
+    int64_t blocks, shares;
+  } whole{loop, blocks, crew.shares};
+  crew.march(
+      crew, steps, &whole, [](void *w, int64_t s) { static_cast<Whole *>(w)->loop.begin(s); },
+      [](void *w, int64_t s, int64_t share) {
+        auto &[loop, blocks, shares] = *static_cast<Whole *>(w);
+        loop.step(s, blocks * share / shares, blocks * (share + 1) / shares);
+      });
+}
 
 // ---------------------------------------------------------------- forward
 
@@ -75,14 +70,13 @@ template <class C> struct ForwardPass {
   typedef Blocks<C::WIDE, C::GATES> B;
   const Forward &p;
   const float *packed;
-  int64_t row0, rows, D, H, stride, depth, parts, ahead;
-  Buffer h, next, c, sums, inputs;
+  int64_t row0, rows, D, H, stride, depth, ahead;
+  Buffer state[2], c, inputs; // state: h before and after a step, in turn
 
   ForwardPass(const Forward &p, const float *packed, int64_t row0, int64_t row1)
       : p(p), packed(packed), row0(row0), rows(row1 - row0), D(p.shape.inputs), H(p.shape.hidden), stride(apart(H)),
-        depth(D + H), parts(slices(rows, depth)), ahead(rows <= FEW ? 4 * ROWS : 0), h(zeros(rows * stride)),
-        next(zeros(rows * stride)), c(zeros(C::MEMORY ? rows * stride : 0)),
-        sums(zeros(parts > 1 ? rows * 4 * W : 0)), inputs(zeros(ahead * rows * B::count(H) * 4 * W)) {}
+        depth(D + H), ahead(rows <= FEW ? 4 * ROWS : 0),
+        state{zeros(rows * stride), zeros(rows * stride)}, c(zeros(C::MEMORY ? rows * stride : 0)), inputs(zeros(ahead * rows * B::count(H) * 4 * W)) {}
 
   // Panels of one block: inputs, state, then four vectors of biases.
   static void pack_blocks(const Forward &p, float *packed, int64_t block0, int64_t block1) {
@@ -107,8 +101,9 @@ template <class C> struct ForwardPass {
     return all ? all + t * p.shape.batch + row0 : nullptr;
   }
 
-  void reset(int64_t t) {
-    const uint8_t *resets = mask(p.resets, t);
+  void begin(int64_t s) {
+    const uint8_t *resets = mask(p.resets, time(s));
+    float *h = state[s & 1].get();
     for (int64_t r = 0; resets && r < rows; ++r)
       if (resets[r]) {
         copy_row(&h[r * stride], p.h1 + (row0 + r) * H, H);
@@ -121,9 +116,9 @@ template <class C> struct ForwardPass {
   }
 
   // The inputs' products of step s and those after it, with the biases.
-  void look_ahead(int64_t s) {
+  void look_ahead(int64_t s, int64_t block0, int64_t block1) {
     int64_t steps = std::min(ahead, p.shape.time - s), apart = p.shape.batch * D;
-    for (int64_t block = 0; block < B::count(H); ++block)
+    for (int64_t block = block0; block < block1; ++block)
       with_vectors(C::WIDE ? B::vectors(block, H) : 4, [&](auto vectors) {
         constexpr int V = C::WIDE ? decltype(vectors)::value : C::GATES;
         const float *x = packed + block * B::size(depth), *bias = x + depth * B::N * W;
@@ -140,30 +135,21 @@ template <class C> struct ForwardPass {
       });
   }
 
-  // One slice of a block for a tile of R rows; N vectors of units where the block is wide.
-  template <int R, int N> LJ_INLINE void tile(int64_t s, int64_t block, int64_t row, int64_t part) {
+  // A block for a tile of R rows; N vectors of units where the block is wide.
+  template <int R, int N> LJ_INLINE void tile(int64_t s, int64_t block, int64_t row) {
     constexpr int LAST = C::WIDE ? N - 1 : C::LAST;
     constexpr int V = C::WIDE ? N : C::GATES;
     const float *x = packed + block * B::size(depth), *u = x + D * B::N * W, *bias = u + H * B::N * W;
-    int64_t t = time(s), from = ahead ? D : depth * part / parts, to = depth * (part + 1) / parts;
+    int64_t t = time(s);
+    const float *h = state[s & 1].get();
+    float *next = state[(s + 1) & 1].get();
     vec a[R][4];
     for (int r = 0; r < R; ++r) {
-      const float *begun = part ? &sums[(row + r) * 4 * W] : ahead ? ahead_of(s, row + r, block) : bias;
+      const float *begun = ahead ? ahead_of(s, row + r, block) : bias;
       for (int v = 0; v < 4; ++v) a[r][v] = load(begun + v * W);
     }
-    if (from < D) {
-      int64_t end = to < D ? to : D;
-      multiply<R, V>(a, p.x + (t * p.shape.batch + row0 + row) * D + from, D, x + from * V * W, end - from);
-    }
-    if (to > D) {
-      int64_t begin = from > D ? from - D : 0;
-      multiply<R, V, LAST>(a, &h[row * stride + begin], stride, u + begin * V * W, to - D - begin);
-    }
-    if (part + 1 < parts) {
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 4; ++v) store(&sums[((row + r) * 4 + v) * W], a[r][v]);
-      return;
-    }
+    if (!ahead) multiply<R, V>(a, p.x + (t * p.shape.batch + row0 + row) * D, D, x, D);
+    multiply<R, V, LAST>(a, &h[row * stride], stride, u, H);
     const uint8_t *valid = mask(p.valid, t);
     for (int r = 0; r < R; ++r) {
       int64_t step = t * p.shape.batch + row0 + row + r;
@@ -182,30 +168,24 @@ template <class C> struct ForwardPass {
     }
   }
 
-  void step(int64_t s) {
-    reset(time(s));
-    if (ahead && s % ahead == 0) look_ahead(s);
-    for (int64_t block = 0; block < B::count(H); ++block)
+  void step(int64_t s, int64_t block0, int64_t block1) {
+    if (ahead && s % ahead == 0) look_ahead(s, block0, block1);
+    for (int64_t block = block0; block < block1; ++block)
       with_vectors(C::WIDE ? B::vectors(block, H) : 4, [&](auto vectors) {
-        for (int64_t part = 0; part < parts; ++part) {
-          Ahead ahead(packed, block * B::size(depth), part, parts, depth * B::N * W, B::size(depth) * B::count(H), rows);
-          each_tile(0, rows, [&](int64_t row, auto size) {
-            ahead.fetch();
-            this->template tile<decltype(size)::value, decltype(vectors)::value>(s, block, row, part);
-          });
-        }
+        each_tile(0, rows, [&](int64_t row, auto size) {
+          this->template tile<decltype(size)::value, decltype(vectors)::value>(s, block, row);
+        });
       });
-    std::swap(h, next);
   }
 
-  void run() {
+  void run(const Crew &crew) {
     for (int64_t r = 0; r < rows; ++r) {
-      copy_row(&h[r * stride], p.h0 + (row0 + r) * H, H);
+      copy_row(&state[0][r * stride], p.h0 + (row0 + r) * H, H);
       if (C::MEMORY) copy_row(&c[r * stride], p.c0 + (row0 + r) * H, H);
     }
-    for (int64_t s = 0; s < p.shape.time; ++s) step(s);
+    march(crew, p.shape.time, *this, B::count(H));
     for (int64_t r = 0; r < rows; ++r) {
-      copy_row(p.h_last + (row0 + r) * H, &h[r * stride], H);
+      copy_row(p.h_last + (row0 + r) * H, &state[p.shape.time & 1][r * stride], H);
       if (C::MEMORY) copy_row(p.c_last + (row0 + r) * H, &c[r * stride], H);
     }
   }
@@ -217,13 +197,12 @@ template <class C> struct BackwardPass {
   typedef Blocks<true, 4> B;
   const Backward &p;
   const float *packed;
-  int64_t row0, rows, H, stride, depth, parts;
-  Buffer direct, c, sums;
+  int64_t row0, rows, H, stride, depth;
+  Buffer direct, c;
 
   BackwardPass(const Backward &p, const float *packed, int64_t row0, int64_t row1)
       : p(p), packed(packed), row0(row0), rows(row1 - row0), H(p.shape.hidden), stride(apart(H)),
-        depth(C::GATES * H), parts(slices(rows, depth)), direct(zeros(rows * stride)),
-        c(zeros(C::MEMORY ? rows * stride : 0)), sums(zeros(parts > 1 ? rows * 4 * W : 0)) {}
+        depth(C::GATES * H), direct(zeros(rows * stride)), c(zeros(C::MEMORY ? rows * stride : 0)) {}
 
   // Panels of the recurrent weights turned round: a row of cotangents times these gives that of h.
   static void pack_blocks(const Backward &p, float *packed, int64_t block0, int64_t block1) {
@@ -254,22 +233,14 @@ template <class C> struct BackwardPass {
 
   // The cotangents of block's units before step `later`, pulled through step t. Both exist but at the two ends of
   // time: `later` is negative at the last step, t at the very end, where only the first carry is left.
-  template <int R, int N> LJ_INLINE void tile(int64_t t, int64_t later, int64_t block, int64_t row, int64_t part) {
+  template <int R, int N> LJ_INLINE void tile(int64_t t, int64_t later, int64_t block, int64_t row) {
     vec a[R][4];
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < N; ++v)
-        a[r][v] = load(part ? &sums[((row + r) * 4 + v) * W]
-                            : &direct[(row + r) * stride + block * B::UNITS + v * W]);
-    if (part == 0 && t >= 0) fetch<R, N>(t, block, row);
+      for (int v = 0; v < N; ++v) a[r][v] = load(&direct[(row + r) * stride + block * B::UNITS + v * W]);
+    if (t >= 0) fetch<R, N>(t, block, row);
     if (later >= 0) {
-      int64_t from = depth * part / parts, to = depth * (part + 1) / parts;
       const float *d = (p.d_r ? p.d_r : p.d_x) + (place(later) + row) * depth;
-      multiply<R, N>(a, d + from, depth, packed + block * B::size(depth) + from * N * W, to - from);
-    }
-    if (part + 1 < parts) {
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < N; ++v) store(&sums[((row + r) * 4 + v) * W], a[r][v]);
-      return;
+      multiply<R, N>(a, d, depth, packed + block * B::size(depth), depth);
     }
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < N; ++v)
@@ -307,20 +278,24 @@ template <class C> struct BackwardPass {
                       d_r});
   }
 
-  void step(int64_t t, int64_t later) {
-    for (int64_t block = 0; block < B::count(H); ++block)
+  // The step that comes s-th: the last in time first; after all of them the one that reaches the first carry.
+  int64_t time(int64_t s) const {
+    return s < 0 || s >= p.shape.time ? -1 : p.shape.reverse ? s : p.shape.time - 1 - s;
+  }
+
+  void begin(int64_t) {}
+
+  void step(int64_t s, int64_t block0, int64_t block1) {
+    int64_t t = time(s), later = time(s - 1);
+    for (int64_t block = block0; block < block1; ++block)
       with_vectors(B::vectors(block, H), [&](auto vectors) {
-        for (int64_t part = 0; part < parts; ++part) {
-          Ahead ahead(packed, block * B::size(depth), part, parts, depth * B::N * W, B::size(depth) * B::count(H), rows);
-          each_tile(0, rows, [&](int64_t row, auto size) {
-            ahead.fetch();
-            this->template tile<decltype(size)::value, decltype(vectors)::value>(t, later, block, row, part);
-          });
-        }
+        each_tile(0, rows, [&](int64_t row, auto size) {
+          this->template tile<decltype(size)::value, decltype(vectors)::value>(t, later, block, row);
+        });
       });
   }
 
-  void run() {
+  void run(const Crew &crew) {
     for (int64_t r = 0; r < rows; ++r) {
       int64_t carry = (row0 + r) * H;
       copy_row(&direct[r * stride], p.d_h_last + carry, H);
@@ -328,13 +303,7 @@ template <class C> struct BackwardPass {
       if (p.d_h1) std::memset(p.d_h1 + carry, 0, 4 * H);
       if (p.d_c1) std::memset(p.d_c1 + carry, 0, 4 * H);
     }
-    int64_t later = -1;
-    for (int64_t s = p.shape.time - 1; s >= 0; --s) {
-      int64_t t = p.shape.reverse ? p.shape.time - 1 - s : s;
-      step(t, later);
-      later = t;
-    }
-    step(-1, later);
+    march(crew, p.shape.time + 1, *this, B::count(H));
   }
 };
 
@@ -376,12 +345,14 @@ static void pack_backward(Cell cell, const Backward &p, float *packed, int64_t b
   with_cell(cell, [&](auto c) { BackwardPass<decltype(c)>::pack_blocks(p, packed, block0, block1); });
 }
 
-static void forward(Cell cell, const Forward &p, const float *packed, int64_t row0, int64_t row1) {
-  with_cell(cell, [&](auto c) { ForwardPass<decltype(c)>(p, packed, row0, row1).run(); });
+static void forward(Cell cell, const Forward &p, const float *packed, int64_t row0, int64_t row1,
+                    const Crew &crew) {
+  with_cell(cell, [&](auto c) { ForwardPass<decltype(c)>(p, packed, row0, row1).run(crew); });
 }
 
-static void backward(Cell cell, const Backward &p, const float *packed, int64_t row0, int64_t row1) {
-  with_cell(cell, [&](auto c) { BackwardPass<decltype(c)>(p, packed, row0, row1).run(); });
+static void backward(Cell cell, const Backward &p, const float *packed, int64_t row0, int64_t row1,
+                    const Crew &crew) {
+  with_cell(cell, [&](auto c) { BackwardPass<decltype(c)>(p, packed, row0, row1).run(crew); });
 }
 
 #define LJ_STRING(x) #x

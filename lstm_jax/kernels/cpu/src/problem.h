@@ -37,6 +37,14 @@ struct Backward {
   float *d_h0, *d_c0, *d_h1, *d_c1;
 };
 
+// Who runs the steps of one loop: for every step in turn `begin`, then `work` for each share of its units, by one thread
+// or several. Plain pointers, since an inlined std::function of one instruction set could serve another.
+struct Crew {
+  int64_t shares;
+  void (*march)(const Crew &, int64_t steps, void *loop, void (*begin)(void *, int64_t step),
+                void (*work)(void *, int64_t step, int64_t share));
+};
+
 // The kernels of one instruction set. A pass is packed once, by ranges of blocks, then run by ranges of rows of the
 // batch, each range by any thread.
 struct Kernels {
@@ -46,8 +54,8 @@ struct Kernels {
   int64_t (*blocks)(Cell, const Shape &, bool backward);
   void (*pack_forward)(Cell, const Forward &, float *packed, int64_t block0, int64_t block1);
   void (*pack_backward)(Cell, const Backward &, float *packed, int64_t block0, int64_t block1);
-  void (*forward)(Cell, const Forward &, const float *packed, int64_t row0, int64_t row1);
-  void (*backward)(Cell, const Backward &, const float *packed, int64_t row0, int64_t row1);
+  void (*forward)(Cell, const Forward &, const float *packed, int64_t row0, int64_t row1, const Crew &);
+  void (*backward)(Cell, const Backward &, const float *packed, int64_t row0, int64_t row1, const Crew &);
 };
 
 const Kernels &best_kernels();

@@ -53,9 +53,6 @@ template <class F> LJ_INLINE void each_tile(int64_t row0, int64_t row1, F &&f) {
   }
 }
 
-// How deep a slice of a panel is that stays in the first-level cache while all rows pass by.
-constexpr int64_t SLICE = 128;
-
 // Copies columns [column, column + n) of `depth` rows, `stride` apart, to vector v of a panel of N; what lies beyond
 // the n-th column is zero.
 inline void pack(float *panel, int N, int v, const float *from, int64_t stride, int64_t depth, int64_t n) {
