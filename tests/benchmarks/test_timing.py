@@ -36,8 +36,15 @@ def test_short_calls_are_repeated_and_divided(clock):
     calls = []
     figures = interleave({"a": clock("a", 0.125, calls)}, rounds=2, least_seconds=1.0)
     assert figures == {"a": [0.125] * 2}
-    warm_up = len(calls) - 2 * 8
-    assert 1 <= warm_up <= 3
+    before_all, before_each = 2, 8 // 4 + 1
+    assert len(calls) == before_all + 2 * (before_each + 8)
+
+
+def test_a_contender_begins_at_rest(clock, monkeypatch):
+    calls = []
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: calls.append(seconds))
+    interleave({"a": clock("a", 1.0, calls), "b": clock("b", 1.0, calls)}, rounds=2, least_seconds=0.5)
+    assert calls[-8:] == [0.02, "a", 0.02, "b"] * 2
 
 
 def test_median_ratio_pairs_the_rounds():
