@@ -239,6 +239,24 @@ def test_hessian_vector_products_over_seeds(x64, name, implementation):
         close(cut(mapped, s), jax.jit(curvature)(p))
 
 
+@contenders("lstm", "gru")
+def test_hessian_vector_products_by_a_carry_that_seeds_share(x64, name, implementation):
+    cell = CELLS[name].make(2, 2)
+    dtype = sharpest(implementation)
+    _, xs, carry, *_ = draw(cell, 3, (2,), dtype)
+    loss = last_loss(cell, implementation)
+    seeds = [random_params(cell, s, dtype) for s in range(SEEDS)]
+
+    def curvature(carry, params):
+        return jax.grad(lambda c: weigh(jax.grad(loss, argnums=(1, 2))(params, xs, c)))(carry)
+
+    def total(carry):
+        each = jax.vmap(jax.grad(loss, argnums=(1, 2)), (0, None, None))
+        return weigh(jax.tree.map(lambda g: g.sum(0), each(jax.tree.map(lambda *p: jnp.stack(p), *seeds), xs, carry)))
+
+    close(jax.jit(jax.grad(total))(carry), jax.tree.map(lambda *c: sum(c), *(curvature(carry, p) for p in seeds)))
+
+
 @contenders("lstm", "gru", "elman-tanh")
 def test_under_scan_and_checkpoint(name, implementation):
     """Windows of a long sequence in a loop, each recomputed in the backward pass."""

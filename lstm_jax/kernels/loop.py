@@ -38,8 +38,8 @@ class Engine(NamedTuple):
     """`(call, leaves) -> (carry, ys)`"""
     linearise: Callable[["Call", list], tuple[tuple[Carry, Any], Any]]
     """`(call, leaves) -> ((carry, ys), residuals)`, a pytree whose structure is static."""
-    pullback: Callable[["Call", list, Any, Any], list[Array | None]]
-    """`(call, leaves, residuals, cotangents) -> cotangents of leaves`, None for those that have none."""
+    pullback: Callable[["Call", list, Any, Any, tuple[int, ...]], list[Array]]
+    """`(call, leaves, residuals, cotangents, wanted) -> cotangents of the leaves at these places` in every group."""
 
 
 class Call(NamedTuple):
@@ -52,12 +52,36 @@ class Call(NamedTuple):
     """The structure of `(params, sequence)`, whose leaves are the primitive's operands."""
     groups: tuple[tuple[int | None, ...], ...] = ()
     """One entry for each axis of parameters, outermost first: which operands have it (in front) and which share."""
+    wanted: tuple[int, ...] = ()
+    """Of a backward pass: the operands whose cotangents are asked for."""
 
     def lift(self, fn: Callable, *more: int | None, by: Callable = jax.vmap) -> Callable:
-        """Maps `fn(leaves, *more)` over the groups."""
+        """Maps `fn(operands, *more)` over the groups."""
         for axes in reversed(self.groups):
-            fn = by(fn, in_axes=(list(axes[: self.tree.num_leaves]), *more))
+            fn = by(fn, in_axes=(list(axes), *more))
         return fn
+
+    def depth(self, place: int) -> int:
+        """How many axes of groups an operand has."""
+        return sum(level[place] is not None for level in self.groups)
+
+    def sizes(self, operands: list) -> tuple[int, ...]:
+        """The length of every axis of groups."""
+        return tuple(
+            next(
+                x.shape[self._replace(groups=self.groups[:depth]).depth(i)]
+                for i, x in enumerate(operands)
+                if level[i] is not None
+            )
+            for depth, level in enumerate(self.groups)
+        )
+
+    def spread(self, place: int, operands: list) -> Array:
+        """An operand repeated for the groups that share it."""
+        x, sizes = operands[place], self.sizes(operands)
+        own = [1 if level[place] is None else n for n, level in zip(sizes, self.groups, strict=True)]
+        features = x.shape[self.depth(place) :]
+        return jnp.broadcast_to(x.reshape(*own, *features), (*sizes, *features))
 
     def shared(self, place: int, x: Array) -> Array:
         """The cotangent of an operand from those in every group: what groups share has their sum."""
@@ -102,8 +126,8 @@ def run(engine: Engine, cell: Any, options: Options, params: Params, seq: Sequen
     return jax.tree.unflatten(call.out_tree(), loop_p.bind(*leaves, call=call))
 
 
-def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots: Any, moving: list) -> list:
-    """Returns the cotangent of every operand, None for those that have none: one product each over all steps.
+def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots: Any) -> dict[int, Array]:
+    """Returns the cotangents of weights and inputs in every group, by place: one product each over all steps.
 
     `products(params, xs, before)` are the pre-activations, of which `slots` `[time, *batch, ...]` are the cotangents.
     """
@@ -133,9 +157,7 @@ def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots
 
     places = [*weights, *inputs]
     groups = call.lift(one, 0, 0, by=_one_by_one if call.options.flat else jax.vmap)(leaves, before, slots)
-    found = dict(zip(places, (call.shared(*each) for each in zip(places, groups, strict=True)), strict=True))
-    found |= dict(zip(call.moving(), moving, strict=True))
-    return [found.get(place) for place in range(len(leaves))]
+    return dict(zip(places, groups, strict=True))
 
 
 def _one_by_one(fn: Callable, in_axes: tuple) -> Callable:
@@ -188,7 +210,7 @@ def _batch(p: Primitive, roles: Callable, operands: tuple, axes: tuple, *, call:
     size = next(x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None)
     mapped = [a is not None for a in axes]
     leaves = [x if a is None else jnp.moveaxis(x, a, 0) for x, a in zip(operands, axes, strict=True)]
-    if any(m for m, role in zip(mapped, takes, strict=True) if role == WEIGHT):
+    if WEIGHT in gives or any(m for m, role in zip(mapped, takes, strict=True) if role == WEIGHT):
         call = call._replace(groups=((*(0 if m else None for m in mapped),), *call.groups))
         out = p.bind(*leaves, call=call)
         return out, [0] * len(out)
@@ -239,17 +261,18 @@ def _jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
     return flat, moved
 
 
-@functools.partial(jax.jit, static_argnames="call")
-def _pull(call: Call, leaves: list, residuals: Any, cts: Any) -> list[Array | None]:
-    return call.engine.pullback(call, leaves, residuals, cts)
+@functools.partial(jax.jit, static_argnames=("call", "wanted"))
+def _pull(call: Call, leaves: list, residuals: Any, cts: Any, wanted: tuple[int, ...]) -> list[Array]:
+    found = call.engine.pullback(call, leaves, residuals, cts, wanted)
+    return [call.shared(place, x) for place, x in zip(wanted, found, strict=True)]
 
 
 def _transpose(cts: list, *operands: Any, call: Call, tree: Any, which: tuple, out: tuple) -> list:
     kept = list(operands[: tree.num_leaves])
     leaves, residuals = jax.tree.unflatten(tree, kept)
     cts = [jnp.zeros(a.shape, a.dtype) if type(ct) is ad.Zero else ct for ct, a in zip(cts, out, strict=True)]
-    found = _pull(call, leaves, residuals, jax.tree.unflatten(call.out_tree(), cts))
-    return [None] * len(kept) + [found[i] for i in which]
+    found = _pull(call, leaves, residuals, jax.tree.unflatten(call.out_tree(), cts), which)
+    return [None] * len(kept) + found
 
 
 ad.primitive_jvps[loop_p] = _jvp

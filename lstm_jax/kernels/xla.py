@@ -72,7 +72,7 @@ def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots
         carry, y = update(carry, tap(cell.preactivate(params, carry, z), slot))
         return carry, y.astype(seq.xs.dtype)
 
-    return _loop(cell, options, params, seq, advance, slots, before=True)
+    return _loop(cell, options, params, seq, advance, slots)
 
 
 @jax.custom_vjp
@@ -84,11 +84,6 @@ def tap(a: Any, slot: Any) -> Any:
 tap.defvjp(lambda a, slot: (a, None), lambda _, ct: (ct, ct))
 
 
-def run_before(cell: Cell, options: Options, params: Params, seq: Sequence) -> Tapped:
-    """Runs the loop as `run` does, and returns the carry that each step started from, too."""
-    return _loop(cell, options, params, seq, before=True)
-
-
 def _loop(
     cell: Cell,
     options: Options,
@@ -96,9 +91,8 @@ def _loop(
     seq: Sequence,
     advance: Any = None,
     slots: Any = None,
-    before: bool = False,
 ) -> Tapped:
-    """`advance(carry, z, slot)` takes the place of the cell's own step."""
+    """`advance(carry, z, slot)` takes the place of the cell's own step; the carry before each is kept for it alone."""
     inputs = cell.project(params, seq.xs) if options.hoist and seq.keys is None else seq.xs
 
     def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
@@ -111,7 +105,7 @@ def _loop(
         if valid is not None:
             after = select(valid, after, carry)
             y = select(valid, y, jnp.zeros_like(y))
-        return after, (y, after if options.history else None, carry if before else None)
+        return after, (y, after if options.history else None, carry if advance else None)
 
     carry, (ys, history, befores) = lax.scan(
         body,

@@ -43,25 +43,30 @@ def _linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
     def tapped(leaves: list, slots: Any) -> Tapped:
         return run_tapped(call.cell, call.options, *call.parts(leaves), slots)
 
+    places = call.moving()
+    own = tuple(tuple(0 if i in places else axis for i, axis in enumerate(level)) for level in call.groups)
+
     def results(slots: Any, moving: list) -> tuple[tuple[Carry, Any], Carry]:
         inner = list(leaves)
-        for place, leaf in zip(call.moving(), moving, strict=True):
+        for place, leaf in zip(places, moving, strict=True):
             inner[place] = leaf
-        return tuple(call.lift(tapped, 0)(inner, slots))
+        return tuple(call._replace(groups=own).lift(tapped, 0)(inner, slots))
 
-    moving = [leaves[place] for place in call.moving()]
+    moving = [call.spread(place, leaves) for place in places]
     out, pullback, before = jax.vjp(results, _slots(call, leaves), moving, has_aux=True)
     return out, (pullback, before)
 
 
-def _pullback(call: Call, leaves: list, residuals: Any, cts: Any) -> list[Array | None]:
+def _pullback(call: Call, leaves: list, residuals: Any, cts: Any, wanted: tuple[int, ...]) -> list[Array]:
     pullback, before = residuals
     slots, moving = pullback(cts)
 
     def preactivations(params: Params, xs: Array, before: Carry) -> Any:
         return call.cell.preactivate(params, before, call.cell.project(params, xs))
 
-    return loop.gradients(preactivations, call, leaves, before, slots, moving)
+    found = loop.gradients(preactivations, call, leaves, before, slots)
+    found |= dict(zip(call.moving(), moving, strict=True))
+    return [found[place] for place in wanted]
 
 
 ENGINE = Engine("xla_vjp", _forward, _linearise, _pullback)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -70,7 +71,8 @@ def call_library(
 
 @functools.lru_cache(maxsize=256)
 def _callable(target: str, takes: tuple, gives: tuple, cell: int, reverse: bool, aliases: tuple) -> Any:
-    """The call as a function that XLA may split along the batch: every sequence is on its own."""
+    """The call as a function that XLA may split along the batch: every sequence is on its own, weights' cotangents are
+    added up."""
     places = [[_BATCH[role] for role, _ in part] for part in (takes, gives)]
     takes, gives = (tuple(shape for _, shape in part) for part in (takes, gives))
     lead, axis = next((i, axis) for i, axis in enumerate(places[0]) if axis is not None)
@@ -91,7 +93,14 @@ def _callable(target: str, takes: tuple, gives: tuple, cell: int, reverse: bool,
     def partition(mesh: Any, operands: Any, results: Any) -> tuple:
         spec = tuple(operands[lead].sharding.spec) + (None,) * 4
         name = spec[axis]
-        return mesh, run, shardings(mesh, places[1], gives, name), shardings(mesh, places[0], takes, name)
+
+        def local(*operands: Array) -> Any:
+            return tuple(
+                x if at is not None or name is None else lax.psum(x, name)
+                for x, at in zip(run(*operands), places[1], strict=True)
+            )
+
+        return mesh, local, shardings(mesh, places[1], gives, name), shardings(mesh, places[0], takes, name)
 
     def factors(axes: list, shapes: tuple, kind: str) -> str:
         names = (

@@ -13,35 +13,36 @@ struct Site {
   int64_t hidden; // distance between gates
   float *c;       // state, padded to whole vectors
   vec h_before;
-  float *kept;    // gates, null in inference
+  float *kept;    // for the backward pass, null in inference
 };
 
 struct Slope {
   int64_t n, hidden;
-  const float *kept, *h_before, *c_before;
-  float *c;       // cotangent of c
-  float *direct;  // what reaches the step before without passing the recurrent weights
-  float *d_x, *d_r;
+  const float *kept, *h_before; // kept: h itself for a cell that keeps nothing
+  float *c;                     // cotangent of c
+  float *direct;                // what reaches the step before without passing the recurrent weights
+  float *d[4], *d_r[4];         // one vector for each gate
 };
 
 LJ_INLINE void put(float *p, int64_t gate, vec v, int64_t n, int64_t hidden) { store(p + gate * hidden, v, n); }
 LJ_INLINE vec get(const float *p, int64_t gate, int64_t n, int64_t hidden) { return load(p + gate * hidden, n); }
 
-// GATES: columns of w_x and w_h a unit. KEPT: floats a unit kept for the backward pass. LAST: where the last
-// recurrent sum goes. WIDE: a tile's vectors are units side by side, up to four, instead of the gates of W units.
+// GATES: columns of w_x and w_h a unit. KEPT: floats a unit kept for the backward pass beside h. LAST: where the last
+// recurrent sum goes. APART: whether W_x x and W_h h have cotangents of their own. WIDE: a tile's vectors are units side by side, up to four, instead of the gates of W units.
 struct Lstm {
-  static constexpr int GATES = 4, KEPT = 4, LAST = 3;
+  static constexpr int GATES = 4, KEPT = 5, LAST = 3;
   static constexpr bool WIDE = false, MEMORY = true, APART = false;
 
   LJ_INLINE static vec step(const vec *a, const Site &s) {
     vec i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh(a[2]), o = sigmoid(a[3]);
-    vec c = f * load(s.c) + i * g;
+    vec before = load(s.c), c = f * before + i * g;
     store(s.c, c);
     if (s.kept) {
       put(s.kept, 0, i, s.n, s.hidden);
       put(s.kept, 1, f, s.n, s.hidden);
       put(s.kept, 2, g, s.n, s.hidden);
       put(s.kept, 3, o, s.n, s.hidden);
+      put(s.kept, 4, before, s.n, s.hidden);
     }
     return o * tanh(c);
   }
@@ -49,13 +50,13 @@ struct Lstm {
   LJ_INLINE static void pull(vec dh, const Slope &s) {
     vec i = get(s.kept, 0, s.n, s.hidden), f = get(s.kept, 1, s.n, s.hidden);
     vec g = get(s.kept, 2, s.n, s.hidden), o = get(s.kept, 3, s.n, s.hidden);
-    vec before = load(s.c_before, s.n);
+    vec before = get(s.kept, 4, s.n, s.hidden);
     vec t = tanh(f * before + i * g);
     vec dc = load(s.c) + dh * o * (1.0f - t * t);
-    put(s.d_x, 0, dc * g * i * (1.0f - i), s.n, s.hidden);
-    put(s.d_x, 1, dc * before * f * (1.0f - f), s.n, s.hidden);
-    put(s.d_x, 2, dc * i * (1.0f - g * g), s.n, s.hidden);
-    put(s.d_x, 3, dh * t * o * (1.0f - o), s.n, s.hidden);
+    store(s.d[0], dc * g * i * (1.0f - i));
+    store(s.d[1], dc * before * f * (1.0f - f));
+    store(s.d[2], dc * i * (1.0f - g * g));
+    store(s.d[3], dh * t * o * (1.0f - o));
     store(s.c, dc * f);
     store(s.direct, vec{});
   }
@@ -82,24 +83,22 @@ struct Gru {
     vec dn = dh * (1.0f - z) * (1.0f - n * n);
     vec dr = dn * q * r * (1.0f - r);
     vec dz = dh * (load(s.h_before, s.n) - n) * z * (1.0f - z);
-    put(s.d_x, 0, dr, s.n, s.hidden);
-    put(s.d_x, 1, dz, s.n, s.hidden);
-    put(s.d_x, 2, dn, s.n, s.hidden);
-    put(s.d_r, 0, dr, s.n, s.hidden);
-    put(s.d_r, 1, dz, s.n, s.hidden);
-    put(s.d_r, 2, dn * r, s.n, s.hidden);
+    store(s.d[0], dr);
+    store(s.d[1], dz);
+    store(s.d[2], dn);
+    store(s.d_r[0], dr);
+    store(s.d_r[1], dz);
+    store(s.d_r[2], dn * r);
     store(s.direct, dh * z);
   }
 };
 
 template <Cell ACTIVATION> struct Elman {
-  static constexpr int GATES = 1, KEPT = 1, LAST = 3;
+  static constexpr int GATES = 1, KEPT = 0, LAST = 3;
   static constexpr bool WIDE = true, MEMORY = false, APART = false;
 
-  LJ_INLINE static vec step(const vec *a, const Site &s) {
-    vec h = ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : at_least(*a, 0.0f);
-    if (s.kept) put(s.kept, 0, h, s.n, s.hidden);
-    return h;
+  LJ_INLINE static vec step(const vec *a, const Site &) {
+    return ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : at_least(*a, 0.0f);
   }
 
   LJ_INLINE static void pull(vec dh, const Slope &s) {
@@ -107,7 +106,7 @@ template <Cell ACTIVATION> struct Elman {
     vec slope = ACTIVATION == ELMAN_TANH      ? 1.0f - h * h
                 : ACTIVATION == ELMAN_SIGMOID ? h * (1.0f - h)
                                               : (h > 0.0f ? splat(1.0f) : vec{});
-    put(s.d_x, 0, dh * slope, s.n, s.hidden);
+    store(s.d[0], dh * slope);
     store(s.direct, vec{});
   }
 };

@@ -18,44 +18,45 @@ struct Forward {
   const float *b, *b_hn;           // [gates * hidden], [hidden]
   const float *h0, *c0;            // [batch, hidden]: the first carry
   const float *h1, *c1;            // the carry after a reset
-  const uint8_t *valid, *resets;   // [time, batch]
+  const uint8_t *valid, *resets;   // [time, batch]; valid steps come first in time, resets are valid steps
   float *y;                        // [time, batch, hidden]
   float *h_last, *c_last;          // [batch, hidden]
-  float *kept;                     // [time, batch, kept * hidden]: gates, for the backward pass
-  float *before_h, *before_c;      // [time, batch, hidden]: the carry each step started from
+  float *kept;                     // [time, batch, kept * hidden]: for the backward pass
 };
 
-// One group of a backward pass.
+// One group of a backward pass: cotangents of what a forward pass read. Weights' and inputs' are null where not wanted.
 struct Backward {
   Shape shape;
-  const float *w_h;
-  const float *kept, *before_h, *before_c;
+  const float *x, *w_x, *w_h, *h0, *h1, *kept, *y;
   const uint8_t *valid, *resets;
   const float *d_y, *d_h_last, *d_c_last;
-  float *d_x;                      // [time, batch, gates * hidden]: cotangents of W_x x + b
-  float *d_r;                      // the same of W_h h (+ b_hn); null where they are equal
+  float *d_x, *d_w_x, *d_w_h, *d_b, *d_b_hn;
   float *d_h0, *d_c0, *d_h1, *d_c1;
 };
 
-// Who runs the steps of one loop: for every step in turn `begin`, then `work` for each share of its units, by one thread
-// or several. Plain pointers, since an inlined std::function of one instruction set could serve another.
+// Who runs one loop: for every step in turn `begin`, then `work` for each share of it, by one thread or several. Shares
+// are of the units, and then meet at every step in time, or of the rows of the batch. Plain pointers, since an inlined
+// std::function of one instruction set could serve another.
 struct Crew {
   int64_t shares;
+  bool of_units;
   void (*march)(const Crew &, int64_t steps, void *loop, void (*begin)(void *, int64_t step),
                 void (*work)(void *, int64_t step, int64_t share));
 };
 
-// The kernels of one instruction set. A pass is packed once, by ranges of blocks, then run by ranges of rows of the
-// batch, each range by any thread.
+// A pass of one instruction set. Weights are packed once, by ranges of panels, any thread a range.
+template <class Problem> struct Pass {
+  int64_t (*packed_size)(Cell, const Problem &); // in floats
+  int64_t (*panels)(Cell, const Problem &);
+  int64_t (*blocks)(Cell, const Problem &);      // of units: what shares of them are made of
+  void (*pack)(Cell, const Problem &, float *packed, int64_t panel0, int64_t panel1);
+  void (*run)(Cell, const Problem &, const float *packed, const Crew &);
+};
+
 struct Kernels {
   const char *name;
-  int64_t rows;                                                   // of a register tile
-  int64_t (*packed_size)(Cell, const Shape &, bool backward);     // in floats
-  int64_t (*blocks)(Cell, const Shape &, bool backward);
-  void (*pack_forward)(Cell, const Forward &, float *packed, int64_t block0, int64_t block1);
-  void (*pack_backward)(Cell, const Backward &, float *packed, int64_t block0, int64_t block1);
-  void (*forward)(Cell, const Forward &, const float *packed, int64_t row0, int64_t row1, const Crew &);
-  void (*backward)(Cell, const Backward &, const float *packed, int64_t row0, int64_t row1, const Crew &);
+  Pass<Forward> forward;
+  Pass<Backward> backward;
 };
 
 const Kernels &best_kernels();

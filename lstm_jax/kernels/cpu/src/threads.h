@@ -9,6 +9,10 @@
 
 #include "problem.h"
 
+inline void wait_a_while(int64_t spins) {
+  if (spins > 4000) std::this_thread::yield();
+}
+
 // Calls work(i) for every i in [0, n), on this thread and on those that the pool lends. Helpers claim what is left
 // when they arrive; this thread goes on by itself until nothing is, and then waits for what helpers have begun alone.
 // A helper that comes late finds nothing to claim: nobody ever waits for a thread that has not started.
@@ -28,15 +32,14 @@ template <class Pool, class Work> void share(Pool &pool, int64_t helpers, int64_
     pool.Schedule(std::move(helper));
   }
   claim();
-  for (int spins = 0; state->done.load(std::memory_order_acquire) < n; ++spins)
-    if (spins > 1000) std::this_thread::yield();
+  for (int64_t spins = 0; state->done.load(std::memory_order_acquire) < n;) wait_a_while(++spins);
 }
 
 // A crew of several threads for one loop. A share is claimed anew at every step: by its helper where that has come and
 // is awake, otherwise by the thread that leads, which therefore never waits for a thread that has not started.
 template <class Pool> struct March : Crew {
   Pool &pool;
-  March(Pool &pool, int64_t shares) : Crew{shares, go}, pool(pool) {}
+  March(Pool &pool, int64_t shares, bool of_units) : Crew{shares, of_units, go}, pool(pool) {}
 
   struct alignas(64) Share {
     std::atomic<int64_t> claimed{0}, done{0}; // steps
@@ -46,10 +49,6 @@ template <class Pool> struct March : Crew {
     std::unique_ptr<Share[]> shares;
   };
 
-  static void wait(int64_t spins) {
-    if (spins > 4000) std::this_thread::yield();
-  }
-
   static void go(const Crew &crew, int64_t steps, void *loop, void (*begin)(void *, int64_t),
                  void (*work)(void *, int64_t, int64_t)) {
     auto state = std::make_shared<State>();
@@ -58,7 +57,7 @@ template <class Pool> struct March : Crew {
       static_cast<const March &>(crew).pool.Schedule([state, loop, work, k] {
         Share &own = state->shares[k];
         int64_t seen = 0, open;
-        for (int64_t spins = 0; (open = state->open.load(std::memory_order_acquire)) >= 0; wait(++spins)) {
+        for (int64_t spins = 0; (open = state->open.load(std::memory_order_acquire)) >= 0; wait_a_while(++spins)) {
           if (open == seen) continue;
           spins = 0;
           seen = open;
@@ -78,7 +77,7 @@ template <class Pool> struct March : Crew {
         if (share.claimed.compare_exchange_strong(before, s + 1)) {
           work(loop, s, k);
         } else {
-          for (int64_t spins = 0; share.done.load(std::memory_order_acquire) <= s;) wait(++spins);
+          for (int64_t spins = 0; share.done.load(std::memory_order_acquire) <= s;) wait_a_while(++spins);
         }
       }
     }

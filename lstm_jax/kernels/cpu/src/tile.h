@@ -7,7 +7,8 @@ namespace LJ_ISA {
 
 // Weights are packed so that a tile reads them in order: for each factor k of a row, the N vectors of its panel.
 // Vector v is summed into place v, the last one into place LAST (a GRU's candidate keeps its two products apart).
-template <int R, int N, int LAST = N - 1>
+// Rows are `stride` apart, the factors of one row NEXT.
+template <int R, int N, int LAST = N - 1, int NEXT = 1>
 LJ_INLINE void multiply(vec (&sum)[R][4], const float *rows, int64_t stride, const float *panel, int64_t depth) {
   int64_t k = 0;
   if constexpr (R == 1) { // one row alone waits for its own sums: two of each hide the latency
@@ -15,8 +16,8 @@ LJ_INLINE void multiply(vec (&sum)[R][4], const float *rows, int64_t stride, con
     for (; k + 2 <= depth; k += 2) {
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) {
-        even[0][v] += rows[k] * load(panel + (k * N + v) * W);
-        odd[0][v] += rows[k + 1] * load(panel + ((k + 1) * N + v) * W);
+        even[0][v] += rows[k * NEXT] * load(panel + (k * N + v) * W);
+        odd[0][v] += rows[(k + 1) * NEXT] * load(panel + ((k + 1) * N + v) * W);
       }
     }
 #pragma GCC unroll 4
@@ -27,7 +28,7 @@ LJ_INLINE void multiply(vec (&sum)[R][4], const float *rows, int64_t stride, con
     for (int v = 0; v < N; ++v) {
       vec w = load(panel + (k * N + v) * W);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[r][v == N - 1 ? LAST : v] += rows[r * stride + k] * w;
+      for (int r = 0; r < R; ++r) sum[r][v == N - 1 ? LAST : v] += rows[r * stride + k * NEXT] * w;
     }
   }
 }
