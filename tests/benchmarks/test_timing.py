@@ -44,7 +44,7 @@ def test_a_contender_begins_at_rest(clock, monkeypatch):
     calls = []
     monkeypatch.setattr(timing.time, "sleep", lambda seconds: calls.append(seconds))
     interleave({"a": clock("a", 1.0, calls), "b": clock("b", 1.0, calls)}, rounds=2, least_seconds=0.5)
-    assert calls[-8:] == [0.02, "a", 0.02, "b"] * 2
+    assert calls[-12:] == [0.02, "a", "a", 0.02, "b", "b"] * 2
 
 
 def test_median_ratio_pairs_the_rounds():
