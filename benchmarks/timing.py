@@ -44,8 +44,8 @@ def interleave(contenders: dict[str, Prepared], rounds: int, least_seconds: floa
     """Returns each contender's seconds a call, one figure a round; the first call of each is not counted.
 
     A figure is the mean over as many calls as take `least_seconds` in all, at least one. Before them the threads of the
-    contender before come to rest (OpenMP's spin on for milliseconds, on cores that the next one needs), and a quarter as
-    many, at least one, go uncounted, which bring its own threads, memory and data back.
+    contender before come to rest (OpenMP's spin on for milliseconds, on cores that the next one needs), and a quarter
+    as many, at least one, go uncounted, which bring its own threads, memory and data back.
     """
     calls = {}
     for name, contender in contenders.items():

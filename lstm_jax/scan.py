@@ -61,9 +61,7 @@ def scan(
         check_carry(cell, params, carry, batch)
     if reset_carry is not None:
         check_carry(cell, params, reset_carry, batch, "reset_carry")
-    implementation = kernels.explain(
-        cell, xs, key=key, return_history=return_history, implementation=implementation
-    ).chosen
+    chosen = kernels.explain(cell, xs, key=key, return_history=return_history, implementation=implementation).chosen
 
     time = xs.shape[0]
     valid = cuts = first = keys = None
@@ -85,9 +83,15 @@ def scan(
         first = cell.initial_carry(params, batch) if reset_carry is None else reset_carry
         first = carry_like(first, carry)
 
-    options = Options(reverse=reverse, unroll=unroll, history=return_history, **kernels.arrangement())
+    options = Options(
+        reverse=reverse,
+        unroll=unroll,
+        history=return_history,
+        portable=implementation is None,
+        **kernels.arrangement(),
+    )
     seq = Sequence(xs, jax.tree.map(jnp.asarray, carry), first, valid, cuts, keys)
-    run = kernels.TABLE[implementation].run
+    run = kernels.TABLE[chosen].run
     if chunk is None or chunk >= time:
         return run(cell, options, params, seq)
     return _run_chunks(lambda params, seq: run(cell, options, params, seq), params, seq, chunk, reverse)

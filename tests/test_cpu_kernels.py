@@ -6,6 +6,7 @@ import os
 import resource
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,6 +52,28 @@ def test_without_them_the_reason_is_said(monkeypatch, tmp_path):
 def test_elsewhere_they_are_passed_over(monkeypatch):
     monkeypatch.setattr(lj.kernels, "platform", lambda: "gpu")
     assert "'cpu' serves cpu, got gpu" in lj.kernels.explain(lj.LSTM(3, 4)).passed_over["cpu"]
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
+def test_an_export_has_the_reference_in_their_place(name):
+    """It runs where this library is not; by name they are kept, and then jax says what is missing."""
+    cell = CELLS[name].make(3, 4)
+    params, xs, *_ = draw(cell, 5, (2,))
+
+    def graded(implementation):
+        def loss(weights, xs):
+            ys = lj.scan(cell, cell.params_type(*weights), xs, implementation=implementation)[1]
+            return jnp.sum(ys**2), ys
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+    exported = jax.export.export(graded(None), platforms=("cpu", "cuda", "tpu"))(tuple(params), xs)
+    assert "@lstm_jax" not in exported.mlir_module()
+    close(exported.call(tuple(params), xs), graded("xla")(tuple(params), xs))
+    assert "lstm_jax_backward" in graded(None).lower(tuple(params), xs).compile().as_text()
+    with pytest.raises(ValueError, match="lstm_jax_forward"):
+        jax.export.export(graded("cpu"))(tuple(params), xs)
 
 
 def test_a_history_goes_to_another():

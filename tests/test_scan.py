@@ -240,6 +240,18 @@ def test_one_step_at_a_time(name, implementation):
         close((here, jnp.stack(outputs)), (last, ys))
 
 
+@contenders("lstm", "gru")
+def test_a_stream_may_donate_its_carry(name, implementation):
+    cell = CELLS[name].make(3, 4)
+    params, xs, *_ = draw(cell, 4, (2,))
+    step = jax.jit(lambda c, x: lj.scan(cell, params, x, c, implementation=implementation), donate_argnums=0)
+    carry = cell.initial_carry(params, (2,))
+    last, ys = step(step(carry, xs[:2])[0], xs[2:])
+    assert all(x.is_deleted() for x in jax.tree.leaves(carry))
+    expected, whole = lj.scan(cell, params, xs, implementation=implementation)
+    close((last, ys), (expected, whole[2:]))
+
+
 @contenders("lstm", "gru", "elman-tanh")
 def test_a_stream_goes_on_where_it_stopped(name, implementation):
     cell = CELLS[name].make(3, 4)

@@ -46,9 +46,8 @@ class LSTM(DenseCell):
     params_type: ClassVar[type] = LSTMParams
 
     def initial_carry(self, params: LSTMParams, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
-        """Returns zeros in `dtype`, by default the parameters' own."""
-        zeros = super().initial_carry(params, batch_shape, dtype)
-        return LSTMCarry(zeros, zeros)
+        """Returns zeros in `dtype`, by default the parameters' own: two arrays, which may be donated."""
+        return LSTMCarry(*(DenseCell.initial_carry(self, params, batch_shape, dtype) for _ in range(2)))
 
     def preactivate(self, params: LSTMParams, carry: LSTMCarry, z: Array) -> Array:
         return z + dot(carry.h, params.w_h)

@@ -22,6 +22,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from lstm_jax.kernels import xla
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Params
 
@@ -40,6 +41,8 @@ class Engine(NamedTuple):
     """`(call, leaves) -> ((carry, ys), residuals)`, a pytree whose structure is static."""
     pullback: Callable[["Call", list, Any, Any, tuple[int, ...]], list[Array]]
     """`(call, leaves, residuals, cotangents, wanted) -> cotangents of the leaves at these places` in every group."""
+    platform: str | None = None
+    """The only one that it runs on."""
 
 
 class Call(NamedTuple):
@@ -184,13 +187,37 @@ def _turned(rows: Array) -> Array:
     return lax.optimization_barrier(flat.T).T.reshape(rows.shape)
 
 
-def primitive(name: str, run: Callable[[Call, list], list], roles: Callable[[Call], tuple]) -> Primitive:
-    """A primitive of arrays with a `call` to say what they are; `vmap` makes larger calls of the same."""
+def reference(call: Call, leaves: list) -> list[Array]:
+    """What a loop returns, by the cell's own equations."""
+
+    def one(leaves: list) -> list[Array]:
+        return jax.tree.leaves(xla.run(call.cell, call.options, *call.parts(leaves)))
+
+    return call.lift(one)(leaves)
+
+
+def primitive(
+    name: str,
+    run: Callable[[Call, list], list],
+    portable: Callable[[Call, list], list],
+    roles: Callable[[Call], tuple],
+) -> Primitive:
+    """A primitive of arrays with a `call` to say what they are; `vmap` makes larger calls of the same.
+
+    `portable` takes the place of `run` where a program is exported or is for a platform that the engine does not serve,
+    unless the engine was asked for by name.
+    """
     p = Primitive(name)
     p.multiple_results = True
 
     def flat(*operands: Array, call: Call) -> list[Array]:
         return run(call, list(operands))
+
+    def lower(ctx: Any, *operands: Any, call: Call) -> Any:
+        module, platform = ctx.module_context, call.engine.platform
+        away = module.lowering_parameters.for_export or tuple(module.platforms) != (platform,)
+        here = run if platform is None or not (away and call.options.portable) else portable
+        return mlir.lower_fun(lambda *operands: here(call, list(operands)), multiple_results=True)(ctx, *operands)
 
     def abstract(*avals: Any, call: Call) -> list[ShapedArray]:
         out = jax.eval_shape(functools.partial(flat, call=call), *avals)
@@ -198,7 +225,7 @@ def primitive(name: str, run: Callable[[Call, list], list], roles: Callable[[Cal
 
     p.def_impl(jax.jit(flat, static_argnames="call"))
     p.def_abstract_eval(abstract)
-    mlir.register_lowering(p, mlir.lower_fun(flat, multiple_results=True))
+    mlir.register_lowering(p, lower)
     batching.primitive_batchers[p] = functools.partial(_batch, p, roles)
     # A lowering may contain a custom_partitioning, which needs to know the devices; jax has no public way to say so.
     dispatch.prim_requires_devices_during_lowering.add(p)
@@ -232,6 +259,7 @@ def _batch(p: Primitive, roles: Callable, operands: tuple, axes: tuple, *, call:
 loop_p = primitive(
     "recurrent_loop",
     lambda call, leaves: jax.tree.leaves(call.engine.forward(call, leaves)),
+    reference,
     lambda call: call.roles(),
 )
 

@@ -40,6 +40,8 @@ class Options:
     flat: bool = False
     """Whether time and batch become one axis for the weight gradients: faster on XLA's CPU backend, but a batch that
     is spread over devices would have to be gathered for it."""
+    portable: bool = False
+    """Whether an exported program, or one for another platform, has this reference in place of a compiled kernel."""
 
 
 class Tapped(NamedTuple):

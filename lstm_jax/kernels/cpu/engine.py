@@ -12,7 +12,7 @@ from jax.interpreters import ad
 from lstm_jax.cells import GRU, LSTM
 from lstm_jax.kernels import loop
 from lstm_jax.kernels.cpu.library import BACKWARD, FORWARD, NOTHING, call_library
-from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT, Call, Engine, primitive
+from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT, Call, Engine, primitive, reference
 from lstm_jax.kernels.xla import Options, Sequence, run
 from lstm_jax.types import Array, Carry, Params
 
@@ -120,7 +120,17 @@ def _kept_roles(call: Call) -> tuple[list[str], list[str]]:
     return takes, [*gives, TIMED, TIMED]
 
 
-kept_p = primitive("recurrent_loop_kept", lambda call, operands: _run(call, operands, keep=True), _kept_roles)
+def _kept(call: Call, operands: list) -> list[Array]:
+    return _run(call, operands, keep=True)
+
+
+def _kept_portable(call: Call, operands: list) -> list[Array]:
+    kept, y = jax.eval_shape(functools.partial(_kept, call), operands)[-2:]
+    *carry, ys = reference(call, operands)
+    return [*carry, ys, jnp.zeros(kept.shape, kept.dtype), ys.astype(y.dtype)]  # `_back_portable` reads neither
+
+
+kept_p = primitive("recurrent_loop_kept", _kept, _kept_portable, _kept_roles)
 
 
 def _linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
@@ -175,7 +185,25 @@ def _back_roles(call: Call) -> tuple[list[str], list[str]]:
     return [*takes, TIMED, TIMED, *gives], [takes[place] for place in call.wanted]
 
 
-back_p = primitive("recurrent_loop_back", _back, _back_roles)
+def _back_portable(call: Call, operands: list) -> list[Array]:
+    """The same cotangents by the reference, from the leaves alone."""
+    n = call.tree.num_leaves
+
+    def one(operands: list) -> list[Array]:
+        leaves, cts = operands[:n], operands[n + 2 :]
+
+        def moved(wanted: list) -> list[Array]:
+            inner = list(leaves)
+            for place, x in zip(call.wanted, wanted, strict=True):
+                inner[place] = x
+            return jax.tree.leaves(run(call.cell, call.options, *call.parts(inner)))
+
+        return jax.vjp(moved, [leaves[place] for place in call.wanted])[1](cts)[0]
+
+    return call.lift(one)(operands)
+
+
+back_p = primitive("recurrent_loop_back", _back, _back_portable, _back_roles)
 
 
 def _pullback(call: Call, leaves: list, residuals: Any, cts: Any, wanted: tuple[int, ...]) -> list[Array]:
@@ -203,36 +231,22 @@ def _still(arrays: Any) -> list[ad.Zero]:
     return [ad.Zero(ShapedArray(x.shape, x.dtype)) for x in arrays]
 
 
-def _reference(call: Call, leaves: list) -> list[Array]:
-    return jax.tree.leaves(run(call.cell, call.options, *call.parts(leaves)))
-
-
 def _kept_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
     out = kept_p.bind(*primals, call=call)
-    moved = _differentiate(call.lift(functools.partial(_reference, call)), primals, tangents)
+    moved = _differentiate(functools.partial(reference, call), primals, tangents)
     return out, [*moved, *_still(out[len(moved) :])]  # `back_p` answers for these by the leaves
 
 
 def _back_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
     n = call.tree.num_leaves
-
-    def reference(operands: list) -> list[Array]:
-        leaves, cts = operands[:n], operands[n + 2 :]
-
-        def moved(wanted: list) -> list[Array]:
-            inner = list(leaves)
-            for place, x in zip(call.wanted, wanted, strict=True):
-                inner[place] = x
-            return _reference(call, inner)
-
-        return jax.vjp(moved, [leaves[place] for place in call.wanted])[1](cts)[0]
-
     still = _still(primals[n : n + 2])
-    moved = _differentiate(call.lift(reference), primals, (*tangents[:n], *still, *tangents[n + 2 :]))
+    moved = _differentiate(
+        functools.partial(_back_portable, call), primals, (*tangents[:n], *still, *tangents[n + 2 :])
+    )
     return back_p.bind(*primals, call=call), moved
 
 
 ad.primitive_jvps[kept_p] = _kept_jvp
 ad.primitive_jvps[back_p] = _back_jvp
 
-ENGINE = Engine("cpu", _forward, _linearise, _pullback)
+ENGINE = Engine("cpu", _forward, _linearise, _pullback, platform="cpu")
