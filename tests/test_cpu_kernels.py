@@ -115,7 +115,7 @@ def test_errors_are_no_more_than_twice_those_of_xla(call):
 @needs_kernels
 @pytest.mark.parametrize(("batch", "hidden", "time"), [(1, 150, 30), (3, 150, 30), (8, 400, 30), (600, 200, 5)])
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru-reset-before", "elman-tanh"])
 def test_units_shared_between_threads(name, reverse, batch, hidden, time):
     """Large weights, or few sequences, are split by units: threads then meet at every step. Of 600 sequences the
     gradients are made every two steps."""
@@ -146,7 +146,7 @@ def test_gate_functions_keep_their_bounds(activation, bound):
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru-reset-before", "elman-tanh"])
 @pytest.mark.parametrize("options", [(), ("lengths",), ("resets", "reset_carry")])
 def test_shards_of_a_batch_stay_where_they_are(name, options):
     cell = CELLS[name].make(3, 8)

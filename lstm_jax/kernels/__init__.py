@@ -34,7 +34,6 @@ TABLE = {
     "cpu": Kernel(
         cpu.run_cpu,
         cells=(LSTM, GRU, Elman),
-        without={"reset_after": False},
         platforms=("cpu",),
         dtypes=("float32", "bfloat16"),
         history=False,

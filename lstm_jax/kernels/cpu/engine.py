@@ -34,7 +34,7 @@ def _kind(cell: Any) -> _Kind:
     if isinstance(cell, LSTM):
         return _Kind(0, 5)
     if isinstance(cell, GRU):
-        return _Kind(1, 4)
+        return _Kind(1 if cell.reset_after else 5, 4)
     return _Kind({"tanh": 2, "relu": 3, "sigmoid": 4}[cell.activation], 0)
 
 

@@ -12,26 +12,29 @@ constexpr int64_t MANY = 1024;
 
 template <class C> struct BackwardPass {
   typedef Blocks<true, 4> B;
+  static constexpr int SCALED = C::PARTS == 2 ? C::GATES - 1 : C::GATES; // the gates from here on read r h, not h
   const Backward &p;
   const float *packed, *packed_x;
   const bool of_units;
   int64_t T, rows, D, H, stride, steps, chunks, phases;
-  Buffer direct, c, sums;
-  Cotangents d, apart_d;               // of W_x x + b, and of W_h h + b_hn where they are not the same: of one chunk
+  Buffer direct, r_h, c, sums; // r_h: sums of a second part
+  Cotangents d, apart_d;       // of W_x x + b, and of W_h h + b_hn where they are not the same: of one chunk
   const Cotangents &d_r;
-  Array<const float *> inputs, before; // rows of one chunk: of x, and of the h each step started from
-  TurnedProduct d_w_x, d_w_h;
+  Array<const float *> inputs, before, scaled; // rows of one chunk: of x, of the h each step started from, of r h
+  TurnedProduct d_w_x, d_w_h, d_w_scaled;
 
   BackwardPass(const Backward &p, const float *packed, const Crew &crew)
       : p(p), packed(packed), packed_x(packed + blocks(p) * panel_size(p)), of_units(crew.of_units), T(p.shape.time),
         rows(p.shape.batch), D(p.shape.inputs), H(p.shape.hidden), stride(apart(H)),
         steps(std::max<int64_t>(2, std::min(T, MANY / std::max<int64_t>(1, rows)))),
-        chunks(std::max<int64_t>(1, (T + steps - 1) / steps)), phases(of_units ? steps + 1 : 2),
-        direct(zeros(rows * stride)), c(zeros(C::MEMORY ? rows * stride : 0)),
-        sums(room_for<float>(p.d_b_hn ? C::GATES * H : 0)), d(steps * rows, C::GATES, H),
-        apart_d(C::APART ? steps * rows : 0, C::GATES, H), d_r(C::APART ? apart_d : d),
+        chunks(std::max<int64_t>(1, (T + steps - 1) / steps)), phases(of_units ? steps * C::PARTS + 1 : 2),
+        direct(zeros(rows * stride)), r_h(zeros(C::PARTS == 2 ? rows * stride : 0)),
+        c(zeros(C::MEMORY ? rows * stride : 0)), sums(room_for<float>(p.d_b_hn ? C::GATES * H : 0)),
+        d(steps * rows, C::GATES, H), apart_d(C::APART ? steps * rows : 0, C::GATES, H), d_r(C::APART ? apart_d : d),
         inputs(room_for<const float *>(steps * rows)), before(room_for<const float *>(steps * rows)),
-        d_w_x(d, D, p.d_w_x, p.d_b), d_w_h(d_r, H, p.d_w_h, p.d_b_hn ? sums.get() : nullptr) {}
+        scaled(room_for<const float *>(C::PARTS == 2 ? steps * rows : 0)), d_w_x(d, 0, C::GATES, D, p.d_w_x, p.d_b),
+        d_w_h(d_r, 0, SCALED, H, p.d_w_h, p.d_b_hn ? sums.get() : nullptr),
+        d_w_scaled(d, SCALED, C::GATES, H, C::PARTS == 2 ? p.d_w_h : nullptr, nullptr) {}
 
   static int64_t blocks(const Backward &p) { return B::count(p.shape.hidden); }
   static int64_t panels(const Backward &p) { return blocks(p) + (p.d_x ? B::count(p.shape.inputs) : 0); }
@@ -69,6 +72,12 @@ template <class C> struct BackwardPass {
     return earlier < 0 || (p.valid && !p.valid[earlier]) ? p.h0 + row * H : p.y + earlier * H;
   }
 
+  // The r h of a step; of one that is not valid, whose cotangents are zero, anything finite.
+  const float *scaled_h(int64_t s, int64_t row) const {
+    int64_t step = time(s) * rows + row;
+    return p.valid && !p.valid[step] ? p.h0 + row * H : p.kept + (step * C::KEPT + 3) * H;
+  }
+
   // What the end of a tile reads lies far apart in memory: ask for it before the product.
   template <int R, int N> LJ_INLINE void fetch(int64_t s, int64_t block, int64_t row) {
     for (int r = 0; r < R; ++r) {
@@ -82,18 +91,22 @@ template <class C> struct BackwardPass {
   }
 
   // The cotangents of a block's units before step s - 1 of this loop, pulled through step s. At its two ends only one of
-  // the steps is there.
-  template <int R, int N> LJ_INLINE void tile(int64_t s, int64_t block, int64_t row, int64_t slice) {
-    bool last = slice == d_r.slices() - 1;
+  // the steps is there. In a second part, those of r h at step s.
+  template <int R, int N>
+  LJ_INLINE void tile(int64_t s, int64_t part, int64_t block, int64_t row, int64_t first, int64_t next, bool last) {
     vec a[R][4];
+    float *sums = part ? r_h.get() : direct.get();
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < N; ++v) a[r][v] = load(&direct[(row + r) * stride + block * B::UNITS + v * W]);
-    if (s < T && last) fetch<R, N>(s, block, row);
-    if (s > 0) d_r.multiply_into<R, N>(a, slot(s - 1) + row, packed + block * panel_size(p), slice);
+      for (int v = 0; v < N; ++v) a[r][v] = load(&sums[(row + r) * stride + block * B::UNITS + v * W]);
+    if (s < T && last && !part) fetch<R, N>(s, block, row);
+    if (part || s > 0)
+      d_r.multiply_into<R, N>(a, slot(part ? s : s - 1) + row, packed + block * panel_size(p), first, next);
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < N; ++v) {
-        if (last) finish(s, row + r, block * B::UNITS + v * W, a[r][v]);
-        else store(&direct[(row + r) * stride + block * B::UNITS + v * W], a[r][v]);
+        int64_t unit = block * B::UNITS + v * W;
+        if (!last) store(&sums[(row + r) * stride + unit], a[r][v]);
+        else if (!part) finish(s, row + r, unit, a[r][v]);
+        else finish_second(s, row + r, unit, a[r][v]);
       }
   }
 
@@ -114,12 +127,7 @@ template <class C> struct BackwardPass {
       return;
     }
     int64_t step = time(s) * rows + row;
-    Slope slope{n, H, C::KEPT ? p.kept + step * C::KEPT * H + unit : p.y + step * H + unit, nullptr,
-                C::MEMORY ? &c[at] : nullptr, &direct[at], {}, {}};
-    for (int gate = 0; gate < C::GATES; ++gate) {
-      slope.d[gate] = d.at(slot(s) + row, gate, unit);
-      slope.d_r[gate] = C::APART ? d_r.at(slot(s) + row, gate, unit) : nullptr;
-    }
+    Slope slope = slope_at(s, row, unit);
     if (p.valid && !p.valid[step]) {
       for (int gate = 0; gate < C::GATES; ++gate) {
         store(slope.d[gate], vec{});
@@ -129,17 +137,41 @@ template <class C> struct BackwardPass {
       return;
     }
     dh += load(p.d_y + step * H + unit, n);
-    if (C::APART) slope.h_before = h_before(s, row) + unit;
     C::pull(dh, slope);
   }
 
-  void advance(int64_t s, int64_t row0, int64_t row1, int64_t block0, int64_t block1) {
-    for (int64_t block = block0; block < block1; ++block)
+  LJ_INLINE Slope slope_at(int64_t s, int64_t row, int64_t unit) {
+    int64_t step = time(s) * rows + row, at = row * stride + unit;
+    Slope slope{};
+    slope.n = H - unit, slope.hidden = H, slope.direct = &direct[at];
+    slope.kept = C::KEPT ? p.kept + step * C::KEPT * H + unit : p.y + step * H + unit;
+    if (C::MEMORY) slope.c = &c[at];
+    else if (C::KEPT) slope.h_before = h_before(s, row) + unit;
+    for (int gate = 0; gate < C::GATES; ++gate) {
+      slope.d[gate] = d.at(slot(s) + row, gate, unit);
+      slope.d_r[gate] = C::APART ? d_r.at(slot(s) + row, gate, unit) : nullptr;
+    }
+    return slope;
+  }
+
+  LJ_INLINE void finish_second(int64_t s, int64_t row, int64_t unit, vec d) {
+    if constexpr (C::PARTS == 2) {
+      store(&r_h[row * stride + unit], vec{});
+      if (s < T && (!p.valid || p.valid[time(s) * rows + row])) C::pull_second(d, slope_at(s, row, unit));
+    }
+  }
+
+  void advance(int64_t s, int64_t part, int64_t row0, int64_t row1, int64_t block0, int64_t block1) {
+    int64_t all = padded(H) / W;
+    for (int64_t block = block0; block < block1 && !(part && s == T); ++block)
       with_vectors(B::vectors(block, H), [&](auto vectors) {
-        for (int64_t slice = 0; slice < d_r.slices(); ++slice)
-          each_tile(row0, row1, [&](int64_t row, auto size) {
-            this->template tile<decltype(size)::value, decltype(vectors)::value>(s, block, row, slice);
-          });
+        each_slice(part ? SCALED * all : 0, (part ? C::GATES : SCALED) * all,
+                   [&](int64_t first, int64_t next, bool last) {
+                     each_tile(row0, row1, [&](int64_t row, auto size) {
+                       this->template tile<decltype(size)::value, decltype(vectors)::value>(s, part, block, row, first,
+                                                                                            next, last);
+                     });
+                   });
       });
   }
 
@@ -152,6 +184,7 @@ template <class C> struct BackwardPass {
       for (int64_t row = 0; row < rows; ++row) {
         inputs[slot(s) + row] = p.x + (time(s) * rows + row) * D;
         before[slot(s) + row] = h_before(s, row);
+        if (C::PARTS == 2) scaled[slot(s) + row] = scaled_h(s, row);
       }
   }
 
@@ -160,30 +193,34 @@ template <class C> struct BackwardPass {
     if (i == chunks * phases) first = T, last = T + 1;
     else if (phase == phases - 1) return add_gradients(first == 0, (last - first) * rows, share);
     if (of_units) {
-      if (first + phase < last) advance(first + phase, 0, rows, share.first(many), share.last(many));
+      int64_t s = first + phase / C::PARTS;
+      if (s < last) advance(s, phase % C::PARTS, 0, rows, share.first(many), share.last(many));
     } else {
-      for (int64_t s = first; s < last; ++s) advance(s, share.first(rows), share.last(rows), 0, many);
+      for (int64_t s = first; s < last; ++s)
+        for (int64_t part = 0; part < C::PARTS; ++part) advance(s, part, share.first(rows), share.last(rows), 0, many);
     }
   }
 
   void add_gradients(bool fresh, int64_t n, Share share) {
     d_w_x.add(inputs.get(), n, fresh, share);
     d_w_h.add(before.get(), n, fresh, share);
+    if (C::PARTS == 2) d_w_scaled.add(scaled.get(), n, fresh, share);
     for (int64_t block = 0; p.d_x && block < B::count(D); ++block)
       with_vectors(B::vectors(block, D), [&](auto vectors) {
         constexpr int N = decltype(vectors)::value;
-        for (int64_t slice = 0; slice < d.slices(); ++slice)
+        each_slice(0, C::GATES * padded(H) / W, [&](int64_t first, int64_t next, bool) {
           each_tile(share.first(n), share.last(n), [&](int64_t row, auto size) {
             constexpr int R = decltype(size)::value;
             vec a[R][4] = {};
-            d.multiply_into<R, N>(a, row, packed_x + block * panel_size(p), slice);
+            d.multiply_into<R, N>(a, row, packed_x + block * panel_size(p), first, next);
             for (int r = 0; r < R; ++r)
               for (int v = 0; v < N; ++v) {
                 int64_t unit = block * B::UNITS + v * W;
                 float *to = p.d_x + (inputs[row + r] - p.x) + unit;
-                store(to, slice ? load(to, D - unit) + a[r][v] : a[r][v], D - unit);
+                store(to, first ? load(to, D - unit) + a[r][v] : a[r][v], D - unit);
               }
           });
+        });
       });
   }
 

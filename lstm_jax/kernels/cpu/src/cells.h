@@ -11,7 +11,7 @@ namespace LJ_ISA {
 struct Site {
   int64_t n;      // units from here to the end of the row
   int64_t hidden; // distance between gates
-  float *c;       // state, padded to whole vectors
+  float *c;       // state, or what the first part leaves to the second; padded to whole vectors
   vec h_before;
   float *kept;    // for the backward pass, null in inference
 };
@@ -27,10 +27,13 @@ struct Slope {
 LJ_INLINE void put(float *p, int64_t gate, vec v, int64_t n, int64_t hidden) { store(p + gate * hidden, v, n); }
 LJ_INLINE vec get(const float *p, int64_t gate, int64_t n, int64_t hidden) { return load(p + gate * hidden, n); }
 
-// GATES: columns of w_x and w_h a unit. KEPT: floats a unit kept for the backward pass beside h. LAST: where the last
-// recurrent sum goes. APART: whether W_x x and W_h h have cotangents of their own. WIDE: a tile's vectors are units side by side, up to four, instead of the gates of W units.
+// GATES: columns of w_x and w_h a unit. KEPT: floats a unit kept for the backward pass beside h. MEMORY: whether the
+// carry has a part beside h. APART: whether W_x x and W_h h have cotangents of their own. A step has PARTS, one after
+// the other for all units, First and Second. Of a part: FROM, its first gate; LAST, where its last recurrent sum goes;
+// WIDE, whether a tile's vectors are units side by side, up to four, instead of the gates of W units.
 struct Lstm {
-  static constexpr int GATES = 4, KEPT = 5, LAST = 3;
+  typedef Lstm First;
+  static constexpr int PARTS = 1, FROM = 0, GATES = 4, KEPT = 5, LAST = 3;
   static constexpr bool WIDE = false, MEMORY = true, APART = false;
 
   LJ_INLINE static vec step(const vec *a, const Site &s) {
@@ -63,7 +66,8 @@ struct Lstm {
 };
 
 struct Gru {
-  static constexpr int GATES = 3, KEPT = 4, LAST = 3;
+  typedef Gru First;
+  static constexpr int PARTS = 1, FROM = 0, GATES = 3, KEPT = 4, LAST = 3;
   static constexpr bool WIDE = false, MEMORY = false, APART = true;
 
   LJ_INLINE static vec step(const vec *a, const Site &s) {
@@ -93,12 +97,60 @@ struct Gru {
   }
 };
 
+// With the reset before the product: the candidate waits for all of r h.
+struct GruBefore {
+  static constexpr int PARTS = 2, GATES = 3, KEPT = 4;
+  static constexpr bool MEMORY = false, APART = false;
+
+  struct First {
+    static constexpr int FROM = 0, GATES = 2, LAST = 1;
+    static constexpr bool WIDE = false;
+
+    LJ_INLINE static vec step(const vec *a, const Site &s) {
+      vec r = sigmoid(a[0]), z = sigmoid(a[1]), scaled = r * s.h_before;
+      store(s.c, z);
+      if (s.kept) {
+        put(s.kept, 0, r, s.n, s.hidden);
+        put(s.kept, 1, z, s.n, s.hidden);
+        put(s.kept, 3, scaled, s.n, s.hidden);
+      }
+      return scaled;
+    }
+  };
+
+  struct Second {
+    static constexpr int FROM = 2, GATES = 1, LAST = 3;
+    static constexpr bool WIDE = true;
+
+    LJ_INLINE static vec step(const vec *a, const Site &s) {
+      vec n = tanh(*a);
+      if (s.kept) put(s.kept, 2, n, s.n, s.hidden);
+      return n + load(s.c) * (s.h_before - n);
+    }
+  };
+
+  LJ_INLINE static void pull(vec dh, const Slope &s) {
+    vec z = get(s.kept, 1, s.n, s.hidden), n = get(s.kept, 2, s.n, s.hidden);
+    store(s.d[1], dh * (load(s.h_before, s.n) - n) * z * (1.0f - z));
+    store(s.d[2], dh * (1.0f - z) * (1.0f - n * n));
+    store(s.direct, dh * z);
+  }
+
+  // The cotangent of r h.
+  LJ_INLINE static void pull_second(vec d, const Slope &s) {
+    vec r = get(s.kept, 0, s.n, s.hidden);
+    store(s.d[0], d * load(s.h_before, s.n) * r * (1.0f - r));
+    store(s.direct, load(s.direct) + d * r);
+  }
+};
+
 template <Cell ACTIVATION> struct Elman {
-  static constexpr int GATES = 1, KEPT = 0, LAST = 3;
+  typedef Elman First;
+  static constexpr int PARTS = 1, FROM = 0, GATES = 1, KEPT = 0, LAST = 3;
   static constexpr bool WIDE = true, MEMORY = false, APART = false;
 
   LJ_INLINE static vec step(const vec *a, const Site &) {
-    return ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : at_least(*a, 0.0f);
+    return ACTIVATION == ELMAN_TANH ? tanh(*a) : ACTIVATION == ELMAN_SIGMOID ? sigmoid(*a) : (*a < 0.0f ? vec{} : *a);
   }
 
   LJ_INLINE static void pull(vec dh, const Slope &s) {

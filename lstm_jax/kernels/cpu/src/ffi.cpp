@@ -29,10 +29,6 @@ const uint8_t *part(const Bools &a, int64_t group) {
 }
 float *part(Out &a, int64_t group) { return const_cast<float *>(part(*a, group)); }
 
-template <class... Outs> void on_large_pages(Outs &...outs) {
-  (use_large_pages(outs->untyped_data(), 4 * outs->element_count()), ...);
-}
-
 // When a loop is split by units, not by batch: bytes of recurrent weights, measured with two cores of 1 MB second-level
 // cache each.
 constexpr int64_t LEAST_SHARE = 32 << 10, MANY_WEIGHTS = 512 << 10, FEW_ROWS = 4;
@@ -68,8 +64,8 @@ ffi::Error run(ffi::ThreadPool &pool, const Pass<Problem> &pass, Cell cell, cons
 int64_t bytes_of_one(const Floats &w) { return 4 * w.element_count() / std::max<int64_t>(1, w.dimensions()[0]); }
 
 ffi::Error forward(ffi::ThreadPool pool, int32_t cell, bool reverse, Floats x, Floats w_x, Floats w_h, Floats b,
-                   Floats b_hn, Floats h0, Floats c0, Floats h1, Floats c1, Bools valid, Bools resets, Out y, Out h_last,
-                   Out c_last, Out kept) {
+                   Floats b_hn, Floats h0, Floats c0, Floats h1, Floats c1, Bools valid, Bools resets, Out y,
+                   Out h_last, Out c_last, Out kept) {
   auto d = y->dimensions();
   Shape shape{d[1], d[2], x.dimensions()[3], d[3], reverse};
   std::vector<Forward> groups;

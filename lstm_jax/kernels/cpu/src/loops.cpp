@@ -7,6 +7,7 @@ namespace LJ_ISA {
 template <class F> static auto with_cell(Cell cell, F &&f) {
   switch (cell) {
   case GRU: return f(Gru{});
+  case GRU_BEFORE: return f(GruBefore{});
   case ELMAN_TANH: return f(Elman<ELMAN_TANH>{});
   case ELMAN_RELU: return f(Elman<ELMAN_RELU>{});
   case ELMAN_SIGMOID: return f(Elman<ELMAN_SIGMOID>{});

@@ -27,6 +27,16 @@ std::mutex mutex;
 Block *idle = nullptr; // the smallest first
 size_t kept = 0;
 
+// Before the first touch: a fault for every 4 kB costs more than what is written there.
+void use_large_pages(void *data, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t page = size_t(2) << 20;
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // advice: failure is no harm
+#endif
+}
+
 } // namespace
 
 void *take_memory(size_t bytes) {
@@ -64,13 +74,4 @@ void give_memory(void *memory) {
     }
   }
   std::free(block);
-}
-
-void use_large_pages(void *data, size_t bytes) {
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t page = size_t(2) << 20;
-  uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // advice: failure is no harm
-#endif
 }

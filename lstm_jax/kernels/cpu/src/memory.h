@@ -12,6 +12,3 @@ struct GiveBack {
   void operator()(void *p) const { give_memory(p); }
 };
 template <class T> using Array = std::unique_ptr<T[], GiveBack>;
-
-// Asks for large pages before the first touch: a fault for every 4 kB costs more than what is written there.
-void use_large_pages(void *data, size_t bytes);

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-enum Cell : int32_t { LSTM = 0, GRU = 1, ELMAN_TANH = 2, ELMAN_RELU = 3, ELMAN_SIGMOID = 4 };
+enum Cell : int32_t { LSTM = 0, GRU = 1, ELMAN_TANH = 2, ELMAN_RELU = 3, ELMAN_SIGMOID = 4, GRU_BEFORE = 5 };
 
 struct Shape {
   int64_t time, batch, inputs, hidden;
