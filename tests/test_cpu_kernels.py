@@ -2,8 +2,12 @@
 
 import concurrent.futures
 import functools
+import json
 import os
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.export
@@ -29,6 +33,15 @@ def test_they_are_the_default_here():
     for cell in (lj.LSTM(3, 4), lj.GRU(3, 4), lj.Elman(3, 4)):
         with jax.default_device(jax.devices("cpu")[0]):
             assert lj.kernels.explain(cell, jnp.zeros((2, 3))).chosen == "cpu"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_they_are_ahead_wherever_it_was_measured(cell):
+    """What makes them the default: every shape of the committed measurements, forward and training."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / f"2026-11-kernels-{cell}" / "results.json"
+    rows = [r for r in json.loads(path.read_text())["throughput"] if r["contender"] == "textbook scan"]
+    assert {r["mode"] for r in rows} == {"forward", "training"}
+    assert min(r["speedup_of_ours"] for r in rows) > 1.1
 
 
 def test_without_them_the_reason_is_said(monkeypatch, tmp_path):
@@ -124,6 +137,33 @@ def test_units_shared_between_threads(name, reverse, batch, hidden, time):
     arrays = arrays._replace(params=jax.tree.map(lambda w: w / cell.hidden_size**0.5, arrays.params))  # no chaos
     found = [evaluate(cell, arrays, implementation=i, reverse=reverse) for i in ("cpu", "xla")]
     close(*found, scale=4)
+
+
+@needs_kernels
+@pytest.mark.skipif(
+    bool({"LSTM_JAX_CPU_INSTRUCTIONS", "LSTM_JAX_CPU_LIBRARY"} & set(os.environ)), reason="another library is looked at"
+)
+@pytest.mark.parametrize("instructions", ["avx2", "baseline"])
+def test_lesser_instruction_sets(instructions):
+    """What machines with less run is right too: the tests of numbers, with its vectors."""
+    if instructions not in {"avx512": ["avx2", "baseline"], "avx2": ["baseline"]}.get(cpu.instructions(), []):
+        pytest.skip(f"{cpu.instructions()} machine")
+    env = {**os.environ, "LSTM_JAX_CPU_INSTRUCTIONS": instructions}
+    program = f"from lstm_jax.kernels import cpu; assert cpu.instructions() == {instructions!r}"
+    subprocess.run([sys.executable, "-c", program], env=env, check=True)
+    tests = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "errors or units or bounds",
+        __file__,
+    ]
+    done = subprocess.run(tests, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @needs_kernels
