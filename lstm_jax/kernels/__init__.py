@@ -29,8 +29,8 @@ class Kernel(NamedTuple):
     """Why it is not installed, None where it is."""
 
 
-# The first that serves a call is the one that `implementation=None` takes. "cpu" comes first: it is ahead at every shape
-# of benchmarks/results/2026-11-kernels-*.
+# The first that serves a call is the one that `implementation=None` takes. "cpu" is ahead at every shape of
+# benchmarks/results/2026-11-kernels-*.
 TABLE = {
     "cpu": Kernel(
         cpu.run_cpu,
