@@ -192,7 +192,7 @@ def test_shards_of_a_batch_stay_where_they_are(name, options):
     cell = CELLS[name].make(3, 8)
     arrays = draw(cell, 5, (4,))
     arrays = Arrays(arrays.params, arrays.xs, **{n: getattr(arrays, n) for n in options})
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = two_devices()
 
     def place(x, batch_axis):
         spec = [None] * x.ndim
@@ -225,6 +225,48 @@ def test_shards_of_a_batch_stay_where_they_are(name, options):
     assert {tuple(x.sharding.spec)[1] for x in (ys, d_xs)} == {"data"}
     text = graded.lower(spread).compile().as_text()
     assert "all-gather" not in text and "all-reduce" in text
+
+
+def two_devices():
+    return jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("rows", [slice(0, 3), slice(1, 6)])
+def test_shards_that_xla_would_fill_up(name, rows):
+    """A batch that does not divide among the devices: rows that fill the last shard up have no gradient."""
+    cell = CELLS[name].make(3, 8)
+    params, xs, *_ = draw(cell, 5, (8,))
+    spread = jax.device_put(xs, jax.NamedSharding(two_devices(), jax.P(None, "data")))
+
+    def graded(implementation, xs):
+        return jax.jit(
+            jax.grad(lambda p, x: jnp.sum(lj.scan(cell, p, x[:, rows], implementation=implementation)[1] ** 2))
+        )(params, xs)
+
+    close(graded("cpu", spread), graded("xla", xs))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
+def test_inside_shard_map(name):
+    """Weights that every device has get one gradient, the sum over the devices: the plain loop's, which keeps track."""
+    cell = CELLS[name].make(3, 8)
+    params, xs, *_ = draw(cell, 5, (4,))
+
+    def loss(p, x, implementation=None):
+        return jnp.sum(lj.scan(cell, p, x, implementation=implementation)[1] ** 2)
+
+    def inside(fn):
+        return jax.shard_map(fn, mesh=two_devices(), in_specs=(jax.P(), jax.P(None, "data")), out_specs=jax.P())
+
+    expected = jax.jit(jax.grad(loss))(params, xs)
+    close(jax.jit(inside(jax.grad(loss)))(params, xs), expected)
+    close(jax.jit(jax.grad(inside(lambda p, x: jax.lax.psum(loss(p, x), "data"))))(params, xs), expected)
+    for named in ("cpu", "xla_vjp"):
+        if serves(named, cell):
+            with pytest.raises(NotImplementedError, match="check_vma=False"):
+                jax.jit(inside(jax.grad(functools.partial(loss, implementation=named))))(params, xs)
 
 
 @needs_kernels

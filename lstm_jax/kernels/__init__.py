@@ -25,6 +25,8 @@ class Kernel(NamedTuple):
     dtypes: tuple[str, ...] | None = None
     history: bool = True
     """Whether it returns the carry after every step."""
+    varying: bool = True
+    """Whether it serves arrays that `jax.shard_map` tracks the mesh axes of (`check_vma=True`)."""
     missing: Callable[[], str | None] = lambda: None
     """Why it is not installed, None where it is."""
 
@@ -38,9 +40,10 @@ TABLE = {
         platforms=("cpu",),
         dtypes=("float32", "bfloat16"),
         history=False,
+        varying=False,
         missing=cpu.missing,
     ),
-    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}, varying=False),
     "xla": Kernel(xla.run),
 }
 
@@ -57,7 +60,9 @@ class Explanation:
         return "\n".join(lines)
 
 
-def refusal(name: str, cell: Cell, dtype: Any = None, *, return_history: bool = False) -> str | None:
+def refusal(
+    name: str, cell: Cell, dtype: Any = None, *, return_history: bool = False, varying: bool = False
+) -> str | None:
     """Returns why an implementation cannot serve a call, None where it can."""
     kernel = TABLE[name]
     if kernel.platforms is not None and platform() not in kernel.platforms:
@@ -73,6 +78,8 @@ def refusal(name: str, cell: Cell, dtype: Any = None, *, return_history: bool = 
         return f"`xs`: {name!r} serves {', '.join(kernel.dtypes)}, got {dtype}"
     if return_history and not kernel.history:
         return f"`return_history`: {name!r} does not serve it"
+    if varying and not kernel.varying:
+        return f"`xs`: {name!r} serves `jax.shard_map` with check_vma=False alone"
     return None
 
 
@@ -94,16 +101,16 @@ def explain(
         checks.array("xs", xs)
     if key is not None:
         checks.typed_key("key", key)
-    dtype = None if xs is None else xs.dtype
+    dtype, varying = (None, False) if xs is None else (xs.dtype, bool(xla.mesh_axes(xs)))
     if implementation is not None:
         checks.one_of("implementation", implementation, tuple(TABLE))
-        why = refusal(implementation, cell, dtype, return_history=return_history)
+        why = refusal(implementation, cell, dtype, return_history=return_history, varying=varying)
         if why is not None:
             raise NotImplementedError(f"`implementation`: {implementation!r} cannot serve this call: {why}")
         return Explanation(implementation, {name: "another was named" for name in TABLE if name != implementation})
     chosen, passed = None, {}
     for name in TABLE:
-        why = refusal(name, cell, dtype, return_history=return_history)
+        why = refusal(name, cell, dtype, return_history=return_history, varying=varying)
         if why is not None:
             passed[name] = why
         elif chosen is None:

@@ -111,13 +111,24 @@ def _loop(
 
     carry, (ys, history, befores) = lax.scan(
         body,
-        seq.carry,
+        jax.tree.map(lambda c: _varying_like(seq.xs, c), seq.carry),
         (inputs, seq.valid, seq.resets, seq.keys, slots),
         length=seq.xs.shape[0],
         reverse=options.reverse,
         unroll=options.unroll,
     )
     return Tapped((carry, (ys, history) if options.history else ys), befores)
+
+
+def mesh_axes(x: Array) -> frozenset[str]:
+    """The mesh axes along which `jax.shard_map` knows an array to differ."""
+    kind = jax.typeof(x)
+    return frozenset(getattr(getattr(kind, "mat", None), "varying", ()) or getattr(kind, "vma", ()) or ())
+
+
+def _varying_like(xs: Array, c: Array) -> Array:
+    axes = tuple(sorted(mesh_axes(xs) - mesh_axes(c)))
+    return lax.pcast(c, axes, to="varying") if axes else c
 
 
 def carry_like(value: Carry, carry: Carry) -> Carry:

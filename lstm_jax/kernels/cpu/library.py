@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,9 @@ def _callable(target: str, takes: tuple, gives: tuple, cell: int, reverse: bool,
     def partition(mesh: Any, operands: Any, results: Any) -> tuple:
         spec = tuple(operands[lead].sharding.spec) + (None,) * 4
         name = spec[axis]
+        names = (name,) if isinstance(name, str) else name or ()
+        if takes[lead][axis] % math.prod(mesh.shape[n] for n in names):
+            name = None  # XLA would fill the last shard up with rows that must not count
 
         def local(*operands: Array) -> Any:
             return tuple(
