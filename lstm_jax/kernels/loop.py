@@ -11,7 +11,7 @@ makes groups.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -129,6 +129,14 @@ def run(engine: Engine, cell: Any, options: Options, params: Params, seq: Sequen
     return jax.tree.unflatten(call.out_tree(), loop_p.bind(*leaves, call=call))
 
 
+def replaced(operands: Iterable, places: Iterable[int], values: Iterable) -> list:
+    """Returns the operands with others at these places."""
+    out = list(operands)
+    for place, value in zip(places, values, strict=True):
+        out[place] = value
+    return out
+
+
 def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots: Any) -> dict[int, Array]:
     """Returns the cotangents of weights and inputs in every group, by place: one product each over all steps.
 
@@ -148,10 +156,7 @@ def gradients(products: Callable, call: Call, leaves: list, before: Carry, slots
 
     def by(places: list[int], turn: Callable, leaves: list, before: Carry, slots: Any) -> list[Array]:
         def fn(operands: list) -> Any:
-            inner = list(leaves)
-            for place, leaf in zip(places, operands, strict=True):
-                inner[place] = leaf
-            return rows(turn, inner, before)
+            return rows(turn, replaced(leaves, places, operands), before)
 
         return jax.vjp(fn, [leaves[place] for place in places])[1](slots)[0]
 
@@ -171,10 +176,7 @@ def _one_by_one(fn: Callable, in_axes: tuple) -> Callable:
     def mapped(leaves: list, *rest: Any) -> Any:
         def step(parts: tuple) -> Any:
             moved, rest = parts
-            inner = list(leaves)
-            for place, leaf in zip(places, moved, strict=True):
-                inner[place] = leaf
-            return fn(inner, *rest)
+            return fn(replaced(leaves, places, moved), *rest)
 
         return lax.map(step, ([leaves[place] for place in places], rest))
 

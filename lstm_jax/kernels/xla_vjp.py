@@ -47,10 +47,7 @@ def _linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
     own = tuple(tuple(0 if i in places else axis for i, axis in enumerate(level)) for level in call.groups)
 
     def results(slots: Any, moving: list) -> tuple[tuple[Carry, Any], Carry]:
-        inner = list(leaves)
-        for place, leaf in zip(places, moving, strict=True):
-            inner[place] = leaf
-        return tuple(call._replace(groups=own).lift(tapped, 0)(inner, slots))
+        return tuple(call._replace(groups=own).lift(tapped, 0)(loop.replaced(leaves, places, moving), slots))
 
     moving = [call.spread(place, leaves) for place in places]
     out, pullback, before = jax.vjp(results, _slots(call, leaves), moving, has_aux=True)

@@ -193,10 +193,8 @@ def _back_portable(call: Call, operands: list) -> list[Array]:
         leaves, cts = operands[:n], operands[n + 2 :]
 
         def moved(wanted: list) -> list[Array]:
-            inner = list(leaves)
-            for place, x in zip(call.wanted, wanted, strict=True):
-                inner[place] = x
-            return jax.tree.leaves(run(call.cell, call.options, *call.parts(inner)))
+            parts = call.parts(loop.replaced(leaves, call.wanted, wanted))
+            return jax.tree.leaves(run(call.cell, call.options, *parts))
 
         return jax.vjp(moved, [leaves[place] for place in call.wanted])[1](cts)[0]
 
@@ -219,10 +217,7 @@ def _differentiate(reference: Any, primals: tuple, tangents: tuple) -> list[Arra
     which = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
 
     def fn(*moved: Array) -> list[Array]:
-        operands = list(primals)
-        for place, x in zip(which, moved, strict=True):
-            operands[place] = x
-        return reference(operands)
+        return reference(loop.replaced(primals, which, moved))
 
     return jax.jvp(fn, tuple(primals[i] for i in which), tuple(tangents[i] for i in which))[1]
 
