@@ -23,13 +23,15 @@ from lstm_jax.types import Cell as Cell
 from lstm_jax.types import Layer as Layer
 
 if TYPE_CHECKING:
+    from lstm_jax import convert as convert
     from lstm_jax import data as data
     from lstm_jax import losses as losses
     from lstm_jax import models as models
     from lstm_jax import tasks as tasks
     from lstm_jax import training as training
 
-_LAZY = ("data", "losses", "models", "tasks", "training")  # rooms opened when first asked for: import stays light
+# Rooms opened when first asked for: import stays light.
+_LAZY = ("convert", "data", "losses", "models", "tasks", "training")
 
 
 def __getattr__(name: str) -> Any:

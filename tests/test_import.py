@@ -32,6 +32,6 @@ def test_import_is_light():
 def test_lazy_rooms_open_when_asked():
     import lstm_jax
 
-    for name in ("data", "losses", "models", "tasks", "training"):
+    for name in ("convert", "data", "losses", "models", "tasks", "training"):
         assert getattr(lstm_jax, name).__name__ == f"lstm_jax.{name}"
     assert not hasattr(lstm_jax, "no_such_room")
