@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_jax import inits as inits
 from lstm_jax import kernels as kernels
+from lstm_jax import tree as tree
 from lstm_jax.cells import GRU as GRU
 from lstm_jax.cells import LSTM as LSTM
 from lstm_jax.cells import Elman as Elman

@@ -248,6 +248,23 @@ def test_shards_that_xla_would_fill_up(name, rows):
     close(graded("cpu", spread), graded("xla", xs))
 
 
+@needs_kernels
+@pytest.mark.parametrize("constrained", [False, True])
+def test_under_a_mesh_that_no_argument_is_on(constrained):
+    """`jax.set_mesh` compiles for all its devices, and XLA then has no names for what it splits."""
+    cell, mesh = CELLS["gru"].make(3, 8), two_devices()
+    params, xs, *_ = draw(cell, 5, (4,))
+
+    def loss(params, xs):
+        if constrained:
+            xs = jax.lax.with_sharding_constraint(xs, jax.NamedSharding(mesh, jax.P(None, "data")))
+        return jnp.sum(lj.scan(cell, params, xs, implementation="cpu")[1] ** 2)
+
+    expected = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, xs)
+    with jax.set_mesh(mesh):
+        close(jax.jit(jax.grad(loss, argnums=(0, 1)))(params, xs), expected)
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
 def test_inside_shard_map(name):
     """Weights that every device has get one gradient, the sum over the devices: the plain loop's, which keeps track."""

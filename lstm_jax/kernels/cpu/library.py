@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT
 from lstm_jax.types import Array
@@ -92,8 +92,10 @@ def _callable(target: str, takes: tuple, gives: tuple, cell: int, reverse: bool,
         return tuple(NamedSharding(mesh, PartitionSpec(*spec)) for spec in specs)
 
     def partition(mesh: Any, operands: Any, results: Any) -> tuple:
-        spec = tuple(operands[lead].sharding.spec) + (None,) * 4
-        name = spec[axis]
+        if mesh.empty:  # under `jax.set_mesh`, with no argument on that mesh: what is split has no name
+            mesh, name = Mesh(np.array(list(operands[lead].sharding.device_set)), ("all",)), None
+        else:
+            name = (tuple(operands[lead].sharding.spec) + (None,) * 4)[axis]
         names = (name,) if isinstance(name, str) else name or ()
         if takes[lead][axis] % math.prod(mesh.shape[n] for n in names):
             name = None  # XLA would fill the last shard up with rows that must not count
