@@ -1,4 +1,4 @@
-"""python -m benchmarks {compare,throughput,accuracy,claims,diff}: the comparison of LSTM, GRU and vanilla RNN."""
+"""python -m benchmarks {compare,throughput,accuracy,claims,switch,diff}: LSTM, GRU and vanilla RNN compared."""
 
 import argparse
 import datetime
@@ -49,6 +49,7 @@ def _parser() -> _Parser:
         "throughput": "forward, training and single-step time",
         "accuracy": "long-range tasks and digits, over seeds",
         "claims": "what chunked recomputation and vmap cost",
+        "switch": "a Flax model before and after its recurrent layer is changed to ours",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -93,24 +94,25 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         platform = jax.devices()[0].platform
     except (RuntimeError, AssertionError):  # the second is what jax raises for a platform that it does not know
         raise WrongOptionError(f"argument --device: no {options.device} here") from None
-    _extra("matplotlib", "sklearn")
+    _extra("matplotlib", "sklearn", *(["flax"] if options.command == "switch" else []))
 
-    from benchmarks import accuracy, claims, environment, report, throughput
+    from benchmarks import accuracy, claims, environment, report, switch, throughput
 
     began = time.perf_counter()
     rounds = getattr(options, "rounds", None) or (9 if options.full else 5)
     speed = _speed_settings(options, platform, rounds) if options.command in ("compare", "throughput") else None
     runs = _runs(options) if options.command in ("compare", "accuracy") else []
-    promised = tuple(options.cells) if options.command == "claims" else ()
+    pairs = {"claims": claims, "switch": switch}.get(options.command)
     result: dict[str, Any] = {"command": command, "environment": environment.record()}
-    total = (throughput.count(speed) if speed else 0) + 2 * len(runs) + claims.count(promised)
+    total = (throughput.count(speed) if speed else 0) + 2 * len(runs)
+    total += pairs.count(tuple(options.cells)) if pairs else 0
     with _progress(total, options.quiet) as advance:
         if speed:
             result["throughput"] = throughput.measure(speed, advance)
         if runs:
             result["accuracy"] = accuracy.measure(runs, advance)
-        if promised:
-            result["claims"] = claims.measure(promised, rounds, advance)
+        if pairs:
+            result["claims"] = pairs.measure(tuple(options.cells), rounds, advance)
     result["seconds"] = time.perf_counter() - began
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     path = report.write(result, options.out or Path("results") / f"{options.command}-{stamp}")
@@ -195,7 +197,7 @@ def _extra(*modules: str) -> None:
 
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
-        raise WrongOptionError(f"{', '.join(missing)} not installed; pip install '.[bench]'")
+        raise WrongOptionError(f"{', '.join(missing)} not installed; pip install '.[bench,flax]'")
 
 
 class _progress:  # noqa: N801 -- used as a function
@@ -232,7 +234,7 @@ def _print(result: dict[str, Any], path: Path) -> None:
         "How fast they are, and how many times slower the others": report.throughput_table(
             result.get("throughput", [])
         ),
-        "Chunks and vmap": report.claims_table(result.get("claims", [])),
+        "Two ways to write the same call": report.claims_table(result.get("claims", [])),
         "One step at batch 1, 256 units": report.step_table(result.get("throughput", [])),
     }
     for title, rows in tables.items():

@@ -50,7 +50,7 @@ def _chunk(name: str, rounds: int) -> dict[str, Any]:
         return compiled(jax.value_and_grad(loss), params, xs)
 
     pair = {"plain scan": training(implementation="xla"), f"chunk={chunk}": training(chunk=chunk)}
-    return _row(name, "training, loss on the last state", (batch, time, inputs, hidden), pair, rounds)
+    return row(name, "training, loss on the last state", (batch, time, inputs, hidden), pair, rounds)
 
 
 def _mapped(name: str, mode: str, rounds: int, seeds: int | None = None) -> dict[str, Any]:
@@ -76,10 +76,11 @@ def _mapped(name: str, mode: str, rounds: int, seeds: int | None = None) -> dict
         "vmap over inputs": prepared(jax.vmap(run, in_axes=(None, 1), out_axes=1)),
     }
     under = "" if seeds is None else f", under vmap over {seeds} seeds"
-    return _row(name, mode + under, MAPPED, pair, rounds)
+    return row(name, mode + under, MAPPED, pair, rounds)
 
 
-def _row(cell: str, what: str, shape: tuple, pair: dict[str, Prepared], rounds: int) -> dict[str, Any]:
+def row(cell: str, what: str, shape: tuple, pair: dict[str, Prepared], rounds: int) -> dict[str, Any]:
+    """Two ways to write the same call, timed side by side."""
     figures = interleave(pair, rounds, 0.1)
     (first, a), (second, b) = pair.items()
     return {

@@ -62,7 +62,7 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         parts += ["### Whole sequences\n", THROUGHPUT_NOTE, table(throughput_table(rows))]
         parts += ["### One step at batch 1, 256 units\n", table(step_table(rows))]
     if result.get("claims"):
-        parts += ["## Chunks and vmap\n", table(claims_table(result["claims"]))]
+        parts += ["## Two ways to write the same call\n", table(claims_table(result["claims"]))]
     parts += ["## Measured on\n", table([{"": k, "value": _plain(v)} for k, v in environment.items()])]
     return "\n".join(parts)
 

@@ -36,8 +36,15 @@ def finite(name: str, value: Any) -> None:
 
 
 def shape(name: str, value: Any) -> None:
-    if not isinstance(value, tuple) or not all(isinstance(n, numbers.Integral) for n in value):
+    """A tuple of sizes, each a number or the symbol that stands for it while a program is exported."""
+    if not isinstance(value, tuple) or not all(isinstance(n, numbers.Integral) or _symbolic(n) for n in value):
         raise fail(name, "a tuple of integers", repr(value))
+
+
+def _symbolic(size: Any) -> bool:
+    from jax import export  # loads much, and few need it
+
+    return export.is_symbolic_dim(size)
 
 
 def one_of(name: str, value: Any, options: Collection[Any]) -> None:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from lstm_jax import checks
 from lstm_jax.cells.dense import params_like
-from lstm_jax.types import Params
 
 
 def to_dict(params: Any) -> Any:
@@ -21,12 +20,15 @@ def to_dict(params: Any) -> Any:
     return {name: to_dict(value) for name, value in zip(_names(params), params, strict=True) if value is not None}
 
 
-def from_dict(module: Any, named: Mapping[str, Any]) -> Params:
-    """Returns the parameters of a cell, a layer or a network from what `to_dict` made of them.
+def from_dict(like: Any, named: Mapping[str, Any]) -> Any:
+    """Returns what `to_dict` made nested dicts of.
 
-    Raises ValueError where a name is missing or unknown; shapes are checked where the parameters are used.
+    `like` is a pytree of the same types, or a cell, a layer or a network, whose parameters are meant. Raises ValueError
+    where a name is missing or unknown; shapes are checked where the arrays are used.
     """
-    return _restore(params_like(module, jnp.dtype(jnp.float32)), named, "named")
+    if hasattr(like, "init"):
+        like = params_like(like, jnp.dtype(jnp.float32))
+    return _restore(like, named, "named")
 
 
 def _restore(like: Any, named: Any, path: str) -> Any:

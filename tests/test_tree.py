@@ -34,7 +34,9 @@ def test_names():
     }
     assert jax.tree.map(jnp.shape, named) == shapes
     assert set(tree.to_dict(random_params(MODULES["gru-no-bias"]))) == {"w_x", "w_h"}
-    assert tree.to_dict(lj.LSTMCarry(1, 2)) == {"h": 1, "c": 2}
+    carry = (lj.LSTMCarry(1, 2), lj.BidirectionalCarry(3, lj.LSTMCarry(4, 5)))
+    named = {"layers_0": {"h": 1, "c": 2}, "layers_1": {"forward": 3, "backward": {"h": 4, "c": 5}}}
+    assert tree.to_dict(carry) == named and tree.from_dict(carry, named) == carry
 
 
 @pytest.mark.parametrize(("named", "message"), [
