@@ -1,5 +1,7 @@
 """Everything in the README runs: its code as it stands, its commands as far as their options, its links as files."""
 
+import importlib
+import json
 import re
 import shlex
 import tomllib
@@ -49,10 +51,8 @@ def test_commands_and_their_options_exist(command):
                 assert len(__main__._grid(parsed.grid)) >= len(parsed.grid)
             if parsed.command in ("compare", "accuracy"):
                 assert __main__._runs(parsed)
-        case ["python", "-m", "experiments.adding", *options]:
-            from experiments.adding import Settings
-
-            tyro.cli(Settings, args=options)
+        case ["python", "-m", experiment, *options] if experiment.startswith("experiments."):
+            tyro.cli(importlib.import_module(experiment).Settings, args=options)
         case _:
             pytest.fail(f"this test does not know how to check {command!r}")
 
@@ -61,6 +61,13 @@ def test_the_two_commands_stand_each_on_a_line_of_its_own():
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     assert next(x for x in lines if "benchmarks" in x) == 'pip install -e ".[bench]" && python -m benchmarks compare'
     assert next(x for x in lines if "pytest" in x) == 'pip install -e ".[dev]" && pytest'
+
+
+def test_the_gain_of_switching_is_the_one_that_was_measured():
+    rows = json.loads((ROOT / "benchmarks/results/2026-11-switch/results.json").read_text())["claims"]
+    ratios = [row["time_ratio"] for row in rows if row["what"].startswith("training")]
+    assert f"its training step takes {min(ratios):.2f} to {max(ratios):.2f} of the time" in TEXT
+    assert max(ratios) < 1 / 1.5, "at least 1.5 times as fast"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
