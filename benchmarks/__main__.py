@@ -197,7 +197,9 @@ def _extra(*modules: str) -> None:
 
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
-        raise WrongOptionError(f"{', '.join(missing)} not installed; pip install '.[bench,flax]'")
+        raise WrongOptionError(
+            f"{', '.join(missing)} not installed; pip install '.[bench{',flax' * ('flax' in missing)}]'"
+        )
 
 
 class _progress:  # noqa: N801 -- used as a function

@@ -73,16 +73,9 @@ def run(settings: Settings) -> jax.Array:
     settings.directory.mkdir(parents=True, exist_ok=True)
     for name, function, arguments in (("step", step, (carry, x)), ("network", whole, (xs, lengths))):
         artifact = export.export(jax.jit(function), platforms=PLATFORMS)(*arguments).serialize()
-        write(settings.directory / f"{name}.jax", artifact)
-    write(settings.directory / "run.py", PROGRAM.encode())
+        (settings.directory / f"{name}.jax").write_bytes(artifact)
+    (settings.directory / "run.py").write_text(PROGRAM)
     return network(params, jnp.sin(jnp.arange(8.0)).reshape(8, 1, 1))[1][:, 0, 0]
-
-
-def write(path: Path, content: bytes | bytearray) -> None:
-    """Never half a file."""
-    aside = path.with_suffix(".part")
-    aside.write_bytes(content)
-    aside.replace(path)
 
 
 if __name__ == "__main__":

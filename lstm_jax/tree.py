@@ -23,10 +23,11 @@ def to_dict(params: Any) -> Any:
 def from_dict(like: Any, named: Mapping[str, Any]) -> Any:
     """Returns what `to_dict` made nested dicts of.
 
-    `like` is a pytree of the same types, or a cell, a layer or a network, whose parameters are meant. Raises ValueError
-    where a name is missing or unknown; shapes are checked where the arrays are used.
+    `like` is a pytree of the same types, or a cell, a layer or a network, whose parameters are meant (those of a layer
+    have their cell's under `cell`). Raises ValueError where a name is missing or unknown; shapes are checked where the
+    arrays are used.
     """
-    if hasattr(like, "init"):
+    if not isinstance(like, tuple):
         like = params_like(like, jnp.dtype(jnp.float32))
     return _restore(like, named, "named")
 

@@ -15,7 +15,7 @@ from lstm_jax.types import Array, Carry, Layer, Params
 Initializer = Callable[..., Any]
 """Flax's `init(key, shape, dtype)`, called once a gate; its array may come in a box of partitioning metadata."""
 
-WEIGHTS = {"w_x": "kernel", "w_h": "recurrent_kernel", "b": "bias", "b_hn": "bias"}
+_WEIGHTS = {"w_x": "kernel", "w_h": "recurrent_kernel", "b": "bias", "b_hn": "bias"}
 """What Flax calls the weights that have these names here."""
 
 
@@ -32,48 +32,45 @@ def draws(module: Any) -> bool:
     return getattr(module, "dropout", 0) > 0 or any(map(draws, getattr(module, "layers", ())))
 
 
-def initialise(module: Any, key: Array, dtype: Any, inits: Mapping[str, Initializer | None], unbox: Callable) -> dict:
-    """Returns fresh parameters by name, drawn by the cells' own initialisers where `inits` has None."""
+def initialise(
+    module: Any,
+    key: Array,
+    dtype: Any,
+    inits: Mapping[str, Initializer | None],
+    unbox: Callable[[Any], Array],
+    wrap: Callable[[str, Any, Array], Any],
+) -> dict[str, Any]:
+    """Returns fresh parameters by name, drawn by the cells' own initialisers where `inits` has None.
 
-    def matrix(init: Initializer) -> Initializer:
-        return lambda key, shape, dtype: unbox(init(key, shape, dtype))
+    Each is `wrap(kind, box, array)`: what Flax calls such a weight, or "", and what the kind's initialiser in `inits`
+    returned for a gate, for the metadata in it, or None.
+    """
+    boxes: dict[str, Any] = {}
 
-    def bias(init: Initializer) -> Initializer:
-        def draw(key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any) -> Array:
-            return jnp.concatenate([unbox(init(k, (hidden_size,), dtype)) for k in jax.random.split(key, len(gates))])
+    def draw(kind: str, init: Initializer, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        boxes[kind] = init(key, shape, dtype)
+        return unbox(boxes[kind])
 
-        return draw
+    def matrix(kind: str, init: Initializer) -> Initializer:
+        return lambda key, shape, dtype: draw(kind, init, key, shape, dtype)
+
+    def bias(kind: str, init: Initializer) -> Initializer:
+        def gates(key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any) -> Array:
+            keys = jax.random.split(key, len(gates))
+            return jnp.concatenate([draw(kind, init, k, (hidden_size,), dtype) for k in keys])
+
+        return gates
+
+    def label(named: Mapping[str, Any]) -> dict[str, Any]:
+        out = {}
+        for name, value in named.items():
+            kind = _WEIGHTS.get(name, "")
+            out[name] = label(value) if isinstance(value, Mapping) else wrap(kind, boxes.get(kind), value)
+        return out
 
     slots = {"kernel": ("w_x_init", matrix), "recurrent_kernel": ("w_h_init", matrix), "bias": ("b_init", bias)}
-    fields = {slots[kind][0]: slots[kind][1](init) for kind, init in inits.items() if init is not None}
-    return tree.to_dict((_redrawn(module, fields) if fields else module).init(key, dtype))
-
-
-def label(named: Mapping[str, Any], wrap: Callable[[str | None, Array], Any]) -> dict[str, Any]:
-    """Returns the same names with `wrap(kind, array)` of each array, `kind` as Flax calls such a weight or None."""
-    return {
-        name: label(value, wrap) if isinstance(value, Mapping) else wrap(WEIGHTS.get(name), value)
-        for name, value in named.items()
-    }
-
-
-def boxed(init: Initializer | None, array: Array) -> Any:
-    """Returns what an initialiser returns for the smallest array of that rank: a box, if it makes any."""
-    return None if init is None else init(jax.random.key(0), (1,) * array.ndim, array.dtype)
-
-
-def _redrawn(module: Any, fields: Mapping[str, Any]) -> Any:
-    """The same description with other initialisers in its cells."""
-    if isinstance(module, tuple):
-        return tuple(_redrawn(part, fields) for part in module)
-    if not dataclasses.is_dataclass(module) or isinstance(module, type):
-        return module
-    own = {field.name for field in dataclasses.fields(module)}
-    if not hasattr(module, "project"):
-        return dataclasses.replace(module, **{name: _redrawn(getattr(module, name), fields) for name in own})
-    if missing := fields.keys() - own:
-        raise checks.fail("layer", f"cells with the options {', '.join(sorted(missing))}", repr(module))
-    return dataclasses.replace(module, **fields)
+    fields = {slots[kind][0]: slots[kind][1](kind, init) for kind, init in inits.items() if init is not None}
+    return label(tree.to_dict((_redrawn(module, fields) if fields else module).init(key, dtype)))
 
 
 def cast(module: Any, named: Mapping[str, Any], inputs: Any, dtype: Any) -> tuple[Params, Array]:
@@ -107,9 +104,24 @@ def run(
         xs = jnp.moveaxis(xs, batch, 0)
         if resets is not None:
             checks.array("resets", resets)
-            if resets.shape != (*xs.shape[1 : 1 + batch], xs.shape[0]):
-                raise checks.fail("resets", "bool [*batch, time]", checks.describe(resets))
+            shape = (*xs.shape[1 : 1 + batch], xs.shape[0])
+            if resets.dtype != jnp.bool_ or resets.shape != shape:
+                raise checks.fail("resets", f"bool{list(shape)} ([*batch, time])", checks.describe(resets))
             resets = jnp.moveaxis(resets, batch, 0)
     carry, ys = layer(params, xs, carry, resets=resets, **options)
     ys = ys if time_major else jnp.moveaxis(ys, 0, batch)
     return (carry, ys) if return_carry else ys
+
+
+def _redrawn(module: Any, fields: Mapping[str, Any]) -> Any:
+    """The same description with other initialisers in its cells."""
+    if isinstance(module, tuple):
+        return tuple(_redrawn(part, fields) for part in module)
+    if not dataclasses.is_dataclass(module) or isinstance(module, type):
+        return module
+    own = {field.name for field in dataclasses.fields(module)}
+    if not hasattr(module, "project"):
+        return dataclasses.replace(module, **{name: _redrawn(getattr(module, name), fields) for name in own})
+    if missing := fields.keys() - own:
+        raise checks.fail("layer", f"cells with the options {', '.join(sorted(missing))}", repr(module))
+    return dataclasses.replace(module, **fields)

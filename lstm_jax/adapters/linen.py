@@ -5,7 +5,14 @@
     ys = Recurrent(lj.LSTM(64, 128))(xs)  # inside a module; xs [batch, time, 64], ys [batch, time, 128]
 
 Parameters stand in the variable tree under our own names, those of `lstm_jax.tree`: `cell/w_x`,
-`layers_0/forward/cell/w_h`. What `convert.from_linen` reads from Flax's own cells goes there by `tree.to_dict`.
+`layers_0/forward/cell/w_h`. A trained model whose `nn.RNN(nn.OptimizedLSTMCell(128))(xs)` becomes the line above keeps
+its weights by
+
+    weights = convert.from_linen(lj.Recurrent(lj.LSTM(64, 128)), params.pop("OptimizedLSTMCell_0"))
+    params["Recurrent_0"] = tree.to_dict(weights)
+
+Beside `nn.RNN`: `seq_lengths` is `lengths` here and `initial_carry` is `carry`, an LSTM's carry is `LSTMCarry(h, c)`
+and not `(c, h)`, outputs past a length are zero, and the outputs of a reversed layer stay aligned with its inputs.
 """
 
 from typing import Any
@@ -15,8 +22,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import meta
 
-from lstm_jax import tree
-from lstm_jax.adapters.common import Initializer, as_layer, boxed, cast, initialise, label, run
+from lstm_jax import checks, tree
+from lstm_jax.adapters.common import Initializer, as_layer, cast, initialise, run
 from lstm_jax.cells.dense import params_like
 from lstm_jax.types import Array, Carry
 
@@ -33,19 +40,18 @@ class _Weights(nn.Module, kw_only=True):
     def _variables(self, described: Any) -> dict[str, Any]:
         """Declares every parameter of a cell or layer; returns them by name."""
         like = tree.to_dict(params_like(described, jnp.dtype(self.param_dtype)))
-        if all(self.has_variable("params", name) for name in like):  # Flax compares the shapes
+        if not self.is_mutable_collection("params") or all(self.has_variable("params", name) for name in like):
 
-            def given(_: Any, name: str) -> Any:
+            def given(_: Any, name: str) -> Any:  # nothing is drawn: `self.param` compares names and shapes
                 return jax.tree.map(lambda p: jnp.zeros(p.shape, p.dtype), like[name])
 
             return {name: self.param(name, given, name) for name in like}
-        inits = {"kernel": self.kernel_init, "recurrent_kernel": self.recurrent_kernel_init, "bias": self.bias_init}
 
-        def box(kind: str | None, array: Array) -> Any:
-            example = boxed(inits.get(kind or ""), array)
+        def box(kind: str, example: Any, array: Array) -> Any:
             return example.replace_boxed(array) if isinstance(example, meta.AxisMetadata) else array
 
-        fresh = label(initialise(described, self.make_rng("params"), self.param_dtype, inits, meta.unbox), box)
+        inits = {"kernel": self.kernel_init, "recurrent_kernel": self.recurrent_kernel_init, "bias": self.bias_init}
+        fresh = initialise(described, self.make_rng("params"), self.param_dtype, inits, meta.unbox, box)
         return {name: self.param(name, lambda _, name=name: fresh[name]) for name in fresh}
 
 
@@ -59,9 +65,10 @@ class Recurrent(_Weights):
       deterministic: True for no dropout, False for dropout by the random stream "dropout", None for dropout where the
         call has that stream.
       chunk, unroll, implementation: as `lstm_jax.scan` has them.
-      dtype, param_dtype: of the computation, by default what Flax infers from inputs and parameters; of the variables.
-      kernel_init, recurrent_kernel_init, bias_init: Flax's initialisers in place of the cells' own, called once a gate;
-        `nn.with_partitioning` keeps its word.
+      dtype: of the computation, by default what Flax infers from inputs and parameters.
+      param_dtype: of the variables.
+      kernel_init, recurrent_kernel_init, bias_init: Flax's initialisers for w_x, w_h and the biases in place of the
+        cells' own, called once a gate; metadata such as `nn.with_partitioning`'s are kept.
     """
 
     layer: Any
@@ -135,6 +142,7 @@ class Cell(_Weights, nn.RNNCellBase):
     cell: Any
 
     def setup(self):
+        checks.cell("cell", self.cell)
         self._named = self._variables(self.cell)
 
     def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:

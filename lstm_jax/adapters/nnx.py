@@ -5,8 +5,13 @@
     rnn = Recurrent(lj.LSTM(64, 128), rngs=nnx.Rngs(0))
     ys = rnn(xs)  # xs [batch, time, 64], ys [batch, time, 128]
 
-Parameters are `nnx.Param`s under our own names, those of `lstm_jax.tree`: `cell/w_x`, `layers_0/forward/cell/w_h`.
-What `convert.from_nnx` reads from Flax's own cells goes there by `nnx.update(rnn, tree.to_dict(params))`.
+Parameters are `nnx.Param`s under our own names, those of `lstm_jax.tree`: `cell/w_x`, `layers_0/forward/cell/w_h`. The
+weights of a trained `theirs = nnx.RNN(nnx.OptimizedLSTMCell(64, 128, ...))` go on here by
+
+    rnn.load(convert.from_nnx(rnn.layer, theirs.cell))
+
+Beside `nnx.RNN`: `seq_lengths` is `lengths` here and `initial_carry` is `carry`, an LSTM's carry is `LSTMCarry(h, c)`
+and not `(c, h)`, outputs past a length are zero, and the outputs of a reversed layer stay aligned with its inputs.
 """
 
 import dataclasses
@@ -17,8 +22,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from lstm_jax import tree
-from lstm_jax.adapters.common import Initializer, as_layer, boxed, cast, draws, initialise, label, run
+from lstm_jax import checks, tree
+from lstm_jax.adapters.common import Initializer, as_layer, cast, draws, initialise, run
 from lstm_jax.types import Array, Carry, Params
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -47,24 +52,21 @@ class _Weights(nnx.Module):
         inits = {"kernel": kernel_init, "recurrent_kernel": recurrent_kernel_init, "bias": bias_init}
         metadata = {"kernel": kernel_metadata, "recurrent_kernel": recurrent_kernel_metadata, "bias": bias_metadata}
 
-        def box(kind: str | None, array: Array) -> nnx.Param:
-            example = boxed(inits.get(kind or ""), array)
-            value = dataclasses.replace(example, raw_value=array) if isinstance(example, _Box) else array
-            return nnx.Param(value, **metadata.get(kind or "", {}))
-
         def unbox(value: Any) -> Array:
-            return value.raw_value if isinstance(value, _Box) else value
+            return value.raw_value if isinstance(value, nnx.VariableMetadata) else value
 
-        fresh = label(initialise(described, rngs.params(), param_dtype, inits, unbox), box)
+        def box(kind: str, example: Any, array: Array) -> nnx.Param:
+            boxed = isinstance(example, nnx.VariableMetadata)
+            value = dataclasses.replace(example, raw_value=array) if boxed else array
+            return nnx.Param(value, **metadata.get(kind, {}))
+
+        fresh = initialise(described, rngs.params(), param_dtype, inits, unbox, box)
         for name, value in fresh.items():
             setattr(self, name, _modules(value))
         self._names = tuple(fresh)
 
     def _named(self) -> dict[str, Any]:
         return {name: _values(getattr(self, name)) for name in self._names}
-
-
-_Box = nnx.VariableMetadata
 
 
 def _modules(value: Any) -> Any:
@@ -102,10 +104,11 @@ class Recurrent(_Weights):
           deterministic: no dropout; `module.eval()` sets it, `module.train()` takes it back.
           chunk, unroll, implementation: as `lstm_jax.scan` has them.
           rngs: "params" draws the parameters; a layer with dropout keeps a fork of "dropout".
-          weights: options of the parameters. dtype, param_dtype: of the computation, by default what Flax infers from
-            inputs and parameters; of the parameters. kernel_init, recurrent_kernel_init, bias_init: Flax's initialisers
-            in place of the cells' own, called once a gate. kernel_metadata, recurrent_kernel_metadata, bias_metadata:
-            for `nnx.Param`, such as partitioning.
+          dtype: of the computation, by default what Flax infers from inputs and parameters.
+          param_dtype: of the parameters.
+          kernel_init, recurrent_kernel_init, bias_init: Flax's initialisers for w_x, w_h and the biases in place of the
+            cells' own, called once a gate; metadata such as `nnx.with_partitioning`'s are kept.
+          kernel_metadata, recurrent_kernel_metadata, bias_metadata: for `nnx.Param`, such as `out_sharding`.
         """
         self.layer = as_layer(layer)
         self._declare(self.layer, rngs, **weights)
@@ -117,6 +120,11 @@ class Recurrent(_Weights):
     def params(self) -> Params:
         """The parameters as the layer's own functions take them, in `param_dtype`."""
         return tree.from_dict(self.layer, self._named())
+
+    def load(self, params: Params) -> None:
+        """Puts other parameters of the same layer in place of these; their dtypes are kept."""
+        checks.same_tree("params", params, self.params)
+        nnx.update(self, tree.to_dict(params))
 
     def __call__(
         self,
@@ -175,7 +183,8 @@ class Cell(_Weights, nnx.RNNCellBase):
     """
 
     def __init__(self, cell: Any, *, rngs: nnx.Rngs, **weights: Any):
-        """Draws the parameters; `weights` are the options that `Recurrent` has under that name."""
+        """Draws the parameters; `weights` are `Recurrent`'s options for them, from `dtype` on."""
+        checks.cell("cell", cell)
         self.described = cell
         self._declare(cell, rngs, **weights)
 
@@ -189,6 +198,8 @@ class Cell(_Weights, nnx.RNNCellBase):
 
         `rngs` is not used; `carry_init` must be None.
         """
+        if carry_init is not None:
+            raise checks.fail("carry_init", "None: the cell says how its carry begins", repr(carry_init))
         params = tree.from_dict(self.described, self._named())
         return self.described.initial_carry(params, input_shape[: -self.num_feature_axes], self.dtype)
 

@@ -1,13 +1,15 @@
 """Weights from other libraries and back: PyTorch, Keras, Equinox, Haiku, Flax linen and nnx, jax.experimental.rnn.
 
 `from_X(target, source)` returns the parameters of `target`, a cell or a layer of ours; `to_X(target, params)` returns
-the same weights under the names and in the shapes of X. Both read arrays and nothing else, keep the dtype, are traced
-and differentiated like any function of arrays, and keep what the network computes: where the other side has no place
-for something, or `target` is not the same function, they raise ValueError.
+the same weights under the names and in the shapes of X. Both read arrays and nothing else, keep the dtype, and are
+traced and differentiated like any function of arrays, but for numbers that must be zero, which `jit` cannot look at.
+They keep what the network computes: where the other side has no place for something, or a module that is given has
+options that make it another function, they raise ValueError.
 
 For libraries whose modules are single cells the source of a `Bidirectional` is a pair (forward, backward), that of a
 `Stack` a sequence with one source a layer, and what is written nests the same way. A learned first carry has no place
-in any of them: it must be zero to be written, and is zero where it is read.
+in any of them: it must be zero to be written, and is zero where it is read. An LSTM's states are (c, h) in Flax, (h, c)
+elsewhere and `LSTMCarry(h, c)` here.
 """
 
 import itertools
@@ -21,7 +23,7 @@ from lstm_jax import checks
 from lstm_jax.cells import Elman
 from lstm_jax.cells.dense import params_like
 from lstm_jax.convert.arrange import as_array, read, write
-from lstm_jax.convert.nesting import gather, join, number, part, suffixes
+from lstm_jax.convert.nesting import from_state_dict, read_each, suffixes, to_state_dict, write_each
 from lstm_jax.types import Array, Params
 
 __all__ = [
@@ -45,6 +47,10 @@ __all__ = [
 def from_torch(target: Any, source: Any, *, prefix: str = "") -> Params:
     """Reads PyTorch's `nn.LSTM`, `nn.GRU` or `nn.RNN` for a layer, `nn.LSTMCell` and its like for a cell.
 
+    `nn.LSTM(7, 8, num_layers=2, bidirectional=True)` is
+    `Stack((Bidirectional(LSTM(7, 8)), Bidirectional(LSTM(16, 8))))`. PyTorch's `batch_first` changes no weight: layers
+    here are time-major, the Flax modules batch-first.
+
     Args:
       target: a cell, a `Recurrent`, a `Bidirectional`, or a `Stack` of either kind with one cell and hidden size.
       source: the module, or a state dict of arrays or tensors.
@@ -55,7 +61,11 @@ def from_torch(target: Any, source: Any, *, prefix: str = "") -> Params:
     if not isinstance(state, Mapping):
         raise checks.fail("source", "a module of PyTorch or its state dict", checks.describe(source))
     chosen = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-    return join(target, gather(target, chosen), lambda cell, arrays: read("PyTorch", cell, arrays, module))
+    if prefix and not chosen:
+        raise checks.fail("prefix", f"what some of {', '.join(state) or 'no names'} begin with", repr(prefix))
+    return read_each(
+        target, from_state_dict(target, chosen), lambda cell, arrays: read("PyTorch", cell, arrays, module)
+    )
 
 
 def to_torch(target: Any, params: Params) -> dict[str, Array]:
@@ -63,7 +73,7 @@ def to_torch(target: Any, params: Params) -> dict[str, Array]:
 
     `load_state_dict` wants tensors: `torch.tensor(np.asarray(array))` of each.
     """
-    return number(target, part(target, params, lambda cell, p: write("PyTorch", cell, p)))
+    return to_state_dict(target, write_each(target, params, lambda cell, p: write("PyTorch", cell, p)))
 
 
 def from_cudnn(target: Any, source: Any) -> Params:
@@ -76,7 +86,7 @@ def from_cudnn(target: Any, source: Any) -> Params:
     pieces = jnp.split(vector, list(itertools.accumulate(sizes[:-1])))
     arrays = [piece.reshape(array.shape) for piece, array in zip(pieces, like, strict=True)]
     state = dict(zip(_cudnn_names(target), arrays, strict=True))
-    return join(target, gather(target, state), lambda cell, part: read(_CUDNN, cell, part))
+    return read_each(target, from_state_dict(target, state), lambda cell, arrays: read(_CUDNN, cell, arrays))
 
 
 def to_cudnn(target: Any, params: Params) -> Array:
@@ -93,46 +103,53 @@ def _cudnn_names(target: Any) -> list[str]:
 
 
 def _cudnn_arrays(target: Any, params: Params) -> list[Array]:
-    arrays = number(target, part(target, params, lambda cell, p: write(_CUDNN, cell, p)))
+    arrays = to_state_dict(target, write_each(target, params, lambda cell, p: write(_CUDNN, cell, p)))
     return [arrays[name] for name in _cudnn_names(target)]
 
 
 def from_keras(target: Any, source: Any) -> Params:
-    """Reads Keras 3's `LSTM`, `GRU` or `SimpleRNN`: the layer, its `get_weights()`, or arrays by their names.
+    """Reads Keras 3's `LSTM`, `GRU` or `SimpleRNN`: the built layer, its `get_weights()`, or arrays by their names.
 
     The source of a `Bidirectional` may also be Keras's wrapper of that name.
     """
 
-    def read_layer(cell: Any, source: Any) -> Params:
-        if hasattr(source, "weights"):
-            return read("Keras", cell, {w.path.rpartition("/")[2]: w for w in source.weights}, source)
-        if isinstance(source, list):
-            source = dict(zip(("kernel", "recurrent_kernel", "bias"), source, strict=False))
-        return read("Keras", cell, source)
+    def read_layer(cell: Any, layer: Any) -> Params:
+        if hasattr(layer, "weights"):
+            arrays = [(w.path.rpartition("/")[2], w) for w in layer.weights]
+            if len(dict(arrays)) < len(arrays) or not arrays:
+                found = ", ".join(w.path for w in layer.weights) or "a layer that is not built"
+                raise checks.fail("source", "one recurrent layer of Keras in one direction", found)
+            return read("Keras", cell, dict(arrays), layer)
+        if isinstance(layer, list):
+            names = ("kernel", "recurrent_kernel", "bias")[: 2 + cell.use_bias]
+            if len(layer) != len(names):
+                raise checks.fail("source", f"{len(names)} arrays, {', '.join(names)}", f"{len(layer)}")
+            layer = dict(zip(names, layer, strict=True))
+        return read("Keras", cell, layer)
 
-    return join(target, source, read_layer)
+    return read_each(target, source, read_layer)
 
 
 def to_keras(target: Any, params: Params) -> Any:
     """Returns a dict a cell, `kernel`, `recurrent_kernel` and `bias`: its values are what `set_weights` takes."""
-    return part(target, params, lambda cell, p: write("Keras", cell, p))
+    return write_each(target, params, lambda cell, p: write("Keras", cell, p))
 
 
 def from_equinox(target: Any, source: Any) -> Params:
     """Reads `eqx.nn.LSTMCell` or `eqx.nn.GRUCell`: the module, or arrays by the names of its fields."""
-    return join(target, source, lambda cell, s: read("Equinox", cell, s))
+    return read_each(target, source, lambda cell, s: read("Equinox", cell, s))
 
 
 def to_equinox(target: Any, params: Params) -> Any:
     """Returns a dict a cell of the module's fields: `weight_ih`, `weight_hh`, `bias` and a GRU's `bias_n`."""
-    return part(target, params, lambda cell, p: write("Equinox", cell, p))
+    return write_each(target, params, lambda cell, p: write("Equinox", cell, p))
 
 
 def from_haiku(target: Any, source: Any, *, name: str | None = None) -> Params:
     """Reads `hk.LSTM`, `hk.GRU` (the reset before the product) or `hk.VanillaRNN` (ReLU) from Haiku's parameters.
 
-    `name` is the module's in a larger network, such as "net/~/lstm", by default "lstm", "gru" or "vanilla_rnn";
-    other modules are ignored.
+    `name` is the module's in a larger network, such as "net/~/lstm", by default "lstm", "gru" or "vanilla_rnn"; other
+    modules are ignored. It serves every cell of `target`: of a Stack, read each of `layers` under its own name.
     """
 
     def read_module(cell: Any, source: Any) -> Params:
@@ -147,7 +164,7 @@ def from_haiku(target: Any, source: Any, *, name: str | None = None) -> Params:
             raise checks.fail("source", f"parameters of a module {prefix!r}", checks.describe(source))
         return read("Haiku", cell, found)
 
-    return join(target, source, read_module)
+    return read_each(target, source, read_module)
 
 
 def to_haiku(target: Any, params: Params, *, name: str | None = None, cell_type: str | None = None) -> Any:
@@ -163,7 +180,7 @@ def to_haiku(target: Any, params: Params, *, name: str | None = None, cell_type:
             modules.setdefault(module, {})[leaf] = array
         return modules
 
-    return part(target, params, write_module)
+    return write_each(target, params, write_module)
 
 
 def _haiku_name(cell: Any) -> str:
@@ -175,12 +192,12 @@ def from_linen(target: Any, source: Any) -> Params:
 
     `source` is the cell's own part of `variables["params"]`, for instance `params["OptimizedLSTMCell_0"]`.
     """
-    return join(target, source, lambda cell, s: read("Flax linen", cell, s))
+    return read_each(target, source, lambda cell, s: read("Flax linen", cell, s))
 
 
 def to_linen(target: Any, params: Params) -> Any:
     """Returns a nested dict a cell, as `LSTMCell` and `OptimizedLSTMCell`, `GRUCell` or `SimpleCell` have it."""
-    return part(target, params, lambda cell, p: _nested(write("Flax linen", cell, p)))
+    return write_each(target, params, lambda cell, p: _nested(write("Flax linen", cell, p)))
 
 
 def from_nnx(target: Any, source: Any) -> Params:
@@ -188,7 +205,7 @@ def from_nnx(target: Any, source: Any) -> Params:
 
     A GRU with `hn_bias` (github.com/google/flax/pull/5595) is read as what it is.
     """
-    return join(target, source, lambda cell, s: read("Flax nnx", cell, s, s))
+    return read_each(target, source, lambda cell, s: read("Flax nnx", cell, s, s))
 
 
 def to_nnx(target: Any, params: Params, *, cell_type: str | None = None) -> Any:
@@ -197,7 +214,7 @@ def to_nnx(target: Any, params: Params, *, cell_type: str | None = None) -> Any:
     `cell_type` may name "OptimizedLSTMCell" (the default), "LSTMCell", "GRUCell" or "GRUCell with hn_bias"; into the
     plain `GRUCell`, which has no such bias, only a `b_hn` of zeros can be written.
     """
-    return part(target, params, lambda cell, p: _nested(write("Flax nnx", cell, p, cell_type)))
+    return write_each(target, params, lambda cell, p: _nested(write("Flax nnx", cell, p, cell_type)))
 
 
 def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,21 +30,20 @@ def read(library: str, cell: Any, source: Any, module: Any = None) -> Params:
     found: dict[Place, Array] = {}
     for entry in _entries(layout, cell):
         array = as_array(f"source: {entry.name}", _find(source, entry.name))
-        for place, part in _cut(entry, array, shapes, cell.hidden_size):
-            if place in found:
-                found[place] = found[place] + part
-            else:
-                found[place] = _from_theirs(layout, place, part)
+        for place, piece in _cut(entry, array, shapes, cell.hidden_size):
+            sign, shift = _change(layout, place)
+            found[place] = found[place] + sign * piece if place in found else _moved(sign * piece, shift)
     leaves: dict[str, Array | None] = dict.fromkeys(cell.params_type._fields)
+    dtype = found["w_h", cell.gates[0]].dtype
     for leaf, shape in shapes.items():
-        zeros = jnp.zeros((*shape[:-1], cell.hidden_size), found["w_h", cell.gates[0]].dtype)
-        parts = [found.get((leaf, gate), zeros) for gate in _gates(cell, leaf)]
+        places = [(leaf, gate) for gate in _gates(cell, leaf)]
         if cell.use_bias or leaf not in _BIASES:
-            leaves[leaf] = jnp.concatenate(parts, axis=-1)
-            continue
-        for part in parts:
-            if part is not zeros:
-                require_zero(f"source: {leaf}", part, "zeros, for a cell without biases", "other numbers")
+            zeros = jnp.zeros((*shape[:-1], cell.hidden_size), dtype)
+            leaves[leaf] = jnp.concatenate([found.get(place, zeros) for place in places], axis=-1)
+        else:
+            for place in places:
+                if place in found:
+                    require_zero(f"source: {leaf}", found[place], "zeros, for a cell without biases", "other numbers")
     return cell.params_type(**leaves)
 
 
@@ -58,21 +58,22 @@ def write(library: str, cell: Any, params: Params, cell_type: str | None = None)
         array = getattr(params, leaf)
         array = jnp.zeros(shape, params.w_h.dtype) if array is None else array
         gates = _gates(cell, leaf)
-        left.update({(leaf, gate): part for gate, part in zip(gates, split_gates(array, len(gates)), strict=True)})
+        left.update({(leaf, gate): piece for gate, piece in zip(gates, split_gates(array, len(gates)), strict=True)})
 
     def take(place: Place) -> Array:
-        part = left.pop(place, None)
-        if part is None:  # written before: the two add up
+        piece = left.pop(place, None)
+        if piece is None:  # written before: the two add up
             return jnp.zeros((*shapes[place[0]][:-1], cell.hidden_size), params.w_h.dtype)
-        return _to_theirs(layout, place, part)
+        sign, shift = _change(layout, place)
+        return sign * _moved(piece, -shift)
 
     out = {}
     for entry in _entries(layout, cell):
         blocks = [jnp.concatenate([take(place) for place in block], axis=-1) for block in _blocks(entry)]
         array = jnp.stack(blocks) if entry.stacked else jnp.concatenate(blocks)
         out[entry.name] = array.T if entry.turned else array
-    for (leaf, gate), part in left.items():
-        require_zero(f"params.{leaf}", part, f"zeros for gate {gate}: {library}'s {name} has none", "other numbers")
+    for (leaf, gate), piece in left.items():
+        require_zero(f"params.{leaf}", piece, f"zeros for gate {gate}: {library}'s {name} has none", "other numbers")
     return out
 
 
@@ -95,11 +96,11 @@ def as_array(name: str, value: Any) -> Array:
     return value
 
 
-def names(source: Any) -> list[str]:
+def _names(source: Any) -> list[str]:
     """The names in nested mappings, joined by slashes."""
     if not isinstance(source, Mapping):
         return [""]
-    return [f"{key}/{name}".rstrip("/") for key, value in source.items() for name in names(value)]
+    return [f"{key}/{name}".rstrip("/") for key, value in source.items() for name in _names(value)]
 
 
 def _available(library: str, cell: Any) -> dict[str, Layout]:
@@ -121,10 +122,10 @@ def _recognise(library: str, cell: Any, source: Any) -> Layout:
     fitting = [name for name in wanted if all(_find(source, entry) is not None for entry in wanted[name])]
     expected = " or ".join(f"{', '.join(entries)} ({library}'s {name})" for name, entries in wanted.items())
     if not fitting:
-        found = ", ".join(names(source)) if isinstance(source, Mapping) else checks.describe(source)
+        found = ", ".join(_names(source)) if isinstance(source, Mapping) else checks.describe(source)
         raise checks.fail("source", expected, found or "nothing")
     chosen = max(fitting, key=lambda name: len(wanted[name]))
-    if isinstance(source, Mapping) and (more := set(names(source)) - set(wanted[chosen])):
+    if isinstance(source, Mapping) and (more := set(_names(source)) - set(wanted[chosen])):
         raise checks.fail("source", expected, f"also {', '.join(sorted(more))}")
     return available[chosen]
 
@@ -140,13 +141,13 @@ def _check_options(layout: Layout, cell: Any, module: Any) -> None:
 
 
 def _find(source: Any, name: str) -> Any:
-    for part in name.split("/"):
-        source = source.get(part) if isinstance(source, Mapping) else getattr(source, part, None)
+    for key in name.split("/"):
+        source = source.get(key) if isinstance(source, Mapping) else getattr(source, key, None)
     return source
 
 
 def _cut(entry: Entry, array: Array, shapes: dict, hidden_size: int) -> list[tuple[Place, Array]]:
-    """Their array in its smallest parts, each as it stands in ours."""
+    """Their array in its smallest pieces, each as it stands in ours."""
     blocks = _blocks(entry)
     rows = [shapes[block[0][0]][:-1] for block in blocks]  # () for a vector
     columns = len(blocks[0]) * hidden_size
@@ -154,28 +155,24 @@ def _cut(entry: Entry, array: Array, shapes: dict, hidden_size: int) -> list[tup
     shape = (*first, columns)[:: -1 if entry.turned else 1]
     if array.shape != shape:
         raise checks.fail(f"source: {entry.name}", f"shape {list(shape)}", checks.describe(array))
-    array = array.T if entry.turned else array
-    if entry.stacked:
-        parts = list(array)
-    else:
-        parts = jnp.split(array, list(itertools.accumulate(r[0] for r in rows[:-1]))) if rows[0] else [array]
+    pieces = (array.T if entry.turned else array).reshape(-1, columns)
+    ends = itertools.accumulate(math.prod(r) for r in rows)
+    cut = jnp.split(pieces, list(ends)[:-1])
     return [
-        pair
-        for block, part in zip(blocks, parts, strict=True)
-        for pair in zip(block, split_gates(part, len(block)), strict=True)
+        (place, piece.reshape(*r, hidden_size))
+        for block, r, part in zip(blocks, rows, cut, strict=True)
+        for place, piece in zip(block, split_gates(part, len(block)), strict=True)
     ]
 
 
-def _from_theirs(layout: Layout, place: Place, part: Array) -> Array:
+def _change(layout: Layout, place: Place) -> tuple[int, float]:
+    """Ours is sign times theirs, and a constant more."""
     leaf, gate = place
-    part = -part if gate in layout.negated else part
-    return part + jnp.asarray(layout.added[gate], part.dtype) if leaf == "b" and gate in layout.added else part
+    return -1 if gate in layout.negated else 1, layout.added.get(gate, 0.0) if leaf == "b" else 0.0
 
 
-def _to_theirs(layout: Layout, place: Place, part: Array) -> Array:
-    leaf, gate = place
-    part = part - jnp.asarray(layout.added[gate], part.dtype) if leaf == "b" and gate in layout.added else part
-    return -part if gate in layout.negated else part
+def _moved(piece: Array, shift: float) -> Array:
+    return piece + shift if shift else piece  # to the bit: -0.0 + 0.0 is another zero
 
 
 def _blocks(entry: Entry) -> list[list[Place]]:
@@ -184,7 +181,7 @@ def _blocks(entry: Entry) -> list[list[Place]]:
 
 
 def _entries(layout: Layout, cell: Any) -> list[Entry]:
-    """Theirs that a cell needs: without biases where both leave them out."""
+    """The arrays of theirs that a cell needs: no biases where both sides leave them out."""
     bare = layout.bias_optional and not cell.use_bias
     return [e for e in layout.entries if not (bare and all(leaf in _BIASES for b in _blocks(e) for leaf, _ in b))]
 

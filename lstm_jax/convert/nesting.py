@@ -14,38 +14,42 @@ from lstm_jax.layers import Bidirectional, BidirectionalParams, Recurrent, Recur
 from lstm_jax.types import Array, Params
 
 
-def join(target: Any, source: Any, read: Callable[[Any, Any], Params]) -> Params:
+def read_each(target: Any, source: Any, read: Callable[[Any, Any], Params]) -> Params:
     """Returns the parameters of a cell or a layer, each cell's read from its own source."""
     if isinstance(target, Stack):
         sources = _sequence(source, len(target.layers), "one source a layer")
-        return tuple(join(layer, s, read) for layer, s in zip(target.layers, sources, strict=True))
+        return tuple(read_each(layer, s, read) for layer, s in zip(target.layers, sources, strict=True))
     if isinstance(target, Bidirectional):
-        if hasattr(source, "forward_layer"):  # Keras's wrapper
+        if hasattr(source, "forward_layer"):  # Keras's wrapper, of which the outputs must be joined as ours are
+            if source.merge_mode != "concat":
+                raise checks.fail("source.merge_mode", "'concat'", repr(source.merge_mode))
             source = (source.forward_layer, source.backward_layer)
         forward, backward = _sequence(source, 2, "a pair of sources, forward and backward")
-        return BidirectionalParams(join(target.forward, forward, read), join(target.backward, backward, read))
+        return BidirectionalParams(read_each(target.forward, forward, read), read_each(target.backward, backward, read))
     if isinstance(target, Recurrent):
-        params = join(target.cell, source, read)
+        if getattr(source, "go_backwards", target.reverse) != target.reverse:  # Keras's
+            raise checks.fail("source.go_backwards", repr(target.reverse), repr(source.go_backwards))
+        params = read_each(target.cell, source, read)
         return RecurrentParams(params, target.cell.initial_carry(params) if target.learned_carry else None)
     checks.cell("target", target)
     return read(target, source)
 
 
-def part(target: Any, params: Params, write: Callable[[Any, Params], Any]) -> Any:
+def write_each(target: Any, params: Params, write: Callable[[Any, Params], Any]) -> Any:
     """Returns each cell's parameters written, in tuples as the layers nest."""
     checks.same_tree("params", params, params_like(_known(target), jnp.dtype(jnp.float32)))
-    return _part(target, params, write)
+    return _write_each(target, params, write)
 
 
-def _part(target: Any, params: Params, write: Callable[[Any, Params], Any]) -> Any:
+def _write_each(target: Any, params: Params, write: Callable[[Any, Params], Any]) -> Any:
     if isinstance(target, Stack):
-        return tuple(_part(layer, p, write) for layer, p in zip(target.layers, params, strict=True))
+        return tuple(_write_each(layer, p, write) for layer, p in zip(target.layers, params, strict=True))
     if isinstance(target, Bidirectional):
-        return _part(target.forward, params.forward, write), _part(target.backward, params.backward, write)
+        return _write_each(target.forward, params.forward, write), _write_each(target.backward, params.backward, write)
     if isinstance(target, Recurrent):
         for leaf in jax.tree.leaves(params.carry):
             require_zero("params.carry", leaf, "zeros: a learned first carry has no place elsewhere", "other numbers")
-        return _part(target.cell, params.cell, write)
+        return _write_each(target.cell, params.cell, write)
     return write(target, params)
 
 
@@ -54,7 +58,7 @@ def suffixes(target: Any) -> Any:
 
     Raises ValueError where PyTorch has no such module: its layers are alike in cell, hidden size and directions.
     """
-    layers = target.layers if isinstance(target, Stack) else (target,)
+    layers = _known(target).layers if isinstance(target, Stack) else (_known(target),)
     if isinstance(target, Stack) and target.residual:
         raise checks.fail("target", "a Stack without residual connections", repr(target))
     kinds = set()
@@ -73,7 +77,7 @@ def suffixes(target: Any) -> Any:
     return out if isinstance(target, Stack) else out[0] if hasattr(target, "last") else ""
 
 
-def gather(target: Any, state: Mapping[str, Any]) -> Any:
+def from_state_dict(target: Any, state: Mapping[str, Any]) -> Any:
     """Returns arrays under PyTorch's names as one mapping a cell, in tuples as the layers nest."""
     groups: dict[str, dict[str, Any]] = {}
     for name, array in state.items():
@@ -81,12 +85,15 @@ def gather(target: Any, state: Mapping[str, Any]) -> Any:
         groups.setdefault(f"_l{place}" if place else "", {})[kind] = array
     sources = jax.tree.map(lambda suffix: groups.pop(suffix, {}), suffixes(target))
     if extra := [kind + place for place, group in groups.items() for kind in group]:
-        raise checks.fail("source", f"the weights of {target!r}", f"also {', '.join(extra)}")
+        expected = f"the weights of {target!r}"
+        if not hasattr(target, "last"):
+            expected = "the weights of a cell such as nn.LSTMCell (those of nn.LSTM are for a layer: Recurrent(cell))"
+        raise checks.fail("source", expected, f"also {', '.join(extra)}")
     return sources
 
 
-def number(target: Any, written: Any) -> dict[str, Array]:
-    """The other way: one mapping a cell under PyTorch's names."""
+def to_state_dict(target: Any, written: Any) -> dict[str, Array]:
+    """Returns one mapping a cell, in tuples as the layers nest, as one under PyTorch's names."""
     cells = jax.tree.leaves(written, is_leaf=lambda node: isinstance(node, dict))
     pairs = zip(jax.tree.leaves(suffixes(target)), cells, strict=True)
     return {name + suffix: array for suffix, arrays in pairs for name, array in arrays.items()}

@@ -87,7 +87,7 @@ def test_an_initialiser_for_what_a_cell_has_not():
         project = None
 
     with pytest.raises(ValueError, match=r"`layer`: expected cells with the options w_x_init, got"):
-        initialise(Bare(), jax.random.key(0), jnp.float32, {"kernel": INITS["kernel_init"], "bias": None}, nn.unbox)
+        initialise(Bare(), jax.random.key(0), jnp.float32, {"kernel": INITS["kernel_init"]}, nn.unbox, lambda *_: None)
 
 
 def partitioned(**options):
@@ -200,6 +200,15 @@ def test_cells_in_flaxs_bidirectional_and_scan():
     first = layer.cell.initial_carry(params.forward.cell, (4,))
     carry, ys = scanned.apply({"params": tree.to_dict(params.forward.cell)}, first, XS)
     close((carry, jnp.swapaxes(ys, 0, 1)), lj.scan(layer.cell, params.forward.cell, xs))
+
+
+def test_names_that_are_missing_are_named():
+    from flax.errors import ScopeParamNotFoundError
+
+    with pytest.raises(ScopeParamNotFoundError, match='Could not find parameter named "cell"'):
+        Recurrent(lj.LSTM(3, 4)).apply({"params": tree.to_dict(random_params(lj.LSTM(3, 4)))}, XS)
+    with pytest.raises(ValueError, match="`cell`: expected a cell, such as LSTM"):
+        Cell(lj.Recurrent(lj.LSTM(3, 4))).init(jax.random.key(0), jnp.zeros((4, 4)), XS[:, 0])
 
 
 def test_a_cell_in_bfloat16():

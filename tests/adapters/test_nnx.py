@@ -38,8 +38,10 @@ def test_parameters_go_in_and_out():
     module = Recurrent(STACK, rngs=nnx.Rngs(0))
     params = random_params(STACK, 1)
     definition = nnx.graphdef(module)
-    nnx.update(module, tree.to_dict(params))
+    module.load(params)
     same(module.params, params)
+    with pytest.raises(ValueError, match=r"`params`: expected \(BidirectionalParams"):
+        module.load(params[0])
     assert nnx.graphdef(module) == definition, "new numbers compile nothing anew"
     close(module(XS), jnp.swapaxes(STACK(params, jnp.swapaxes(XS, 0, 1))[1], 0, 1))
 
@@ -201,6 +203,13 @@ def test_cells_in_flaxs_bidirectional():
     close(ys, jnp.swapaxes(layer(params, jnp.swapaxes(XS, 0, 1))[1], 0, 1))
 
 
+def test_what_is_no_cell_and_no_carry():
+    with pytest.raises(ValueError, match="`cell`: expected a cell, such as LSTM"):
+        Cell(lj.Recurrent(lj.LSTM(3, 4)), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="`carry_init`: expected None"):
+        Cell(lj.LSTM(3, 4), rngs=nnx.Rngs(0)).initialize_carry((2, 3), carry_init=nnx.initializers.ones)
+
+
 def test_a_cell_in_bfloat16():
     cell = Cell(lj.LSTM(3, 4), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     assert cell.w_x.dtype == jnp.float32
@@ -211,5 +220,5 @@ def test_a_cell_in_bfloat16():
 def test_trained_weights_of_flaxs_own_cells_go_on_in_ours():
     theirs = nnx.RNN(nnx.OptimizedLSTMCell(3, 4, rngs=nnx.Rngs(0)))
     ours = Recurrent(lj.LSTM(3, 4), rngs=nnx.Rngs(1))
-    nnx.update(ours, tree.to_dict(convert.from_nnx(ours.layer, theirs.cell)))
+    ours.load(convert.from_nnx(ours.layer, theirs.cell))
     close(ours(XS), theirs(XS))

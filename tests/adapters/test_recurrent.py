@@ -130,7 +130,11 @@ WRONG = {
     "rank": ({"xs": jnp.zeros(3)}, r"`xs`: expected shape \[\*batch, time, 3\], got float32\[3\]"),
     "resets": (
         {"resets": jnp.zeros((5, 2), bool)},
-        r"`resets`: expected bool \[\*batch, time\], got bool\[5, 2\]",
+        r"`resets`: expected bool\[2, 5\] \(\[\*batch, time\]\), got bool\[5, 2\]",
+    ),
+    "resets of numbers": (
+        {"resets": jnp.zeros((2, 5), jnp.int32)},
+        r"`resets`: expected bool\[2, 5\] \(\[\*batch, time\]\), got int32\[2, 5\]",
     ),
     "lengths": ({"lengths": jnp.zeros(3, jnp.int32)}, r"`lengths`: expected integers of shape \[2\]"),
     "carry": ({"carry": jnp.zeros((2, 4))}, r"`carry`: expected LSTMCarry\("),
@@ -154,7 +158,7 @@ def test_a_class_is_no_layer(flax):
             flax(wrong, {}, jnp.zeros((2, 5, 3)))
 
 
-# Traits of Flax's own loop, here on our side right.
+# What Flax's own loop gets wrong, and ours must not.
 
 
 def test_a_length_of_zero_returns_the_carry_that_came(flax):
@@ -182,9 +186,3 @@ def test_lengths_and_carry_do_not_keep_the_carrys_history(flax):
 
     kept = jax.jit(last).lower(params, xs, lengths).compile().memory_analysis().temp_size_in_bytes
     assert kept < 0.75 * time * sum(c.nbytes for c in jax.tree.leaves(carry))
-
-
-def test_a_gru_has_b_hn(flax):
-    layer, params, xs, *_ = draw(lj.GRU(3, 4))
-    gradient = jax.grad(lambda p: weigh(flax(layer, p, xs)))(params)
-    assert jnp.abs(gradient.cell.b_hn).min() > 0

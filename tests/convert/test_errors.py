@@ -85,6 +85,21 @@ WRONG = {
         lambda: convert.from_torch(lj.Recurrent(lj.LSTM(3, 4)), {"weight_ih_l1": jnp.zeros((16, 4))}),
         r"`source`: expected the weights of Recurrent\(.*, got also weight_ih_l1",
     ),
+    "a module for a cell": (
+        lambda: convert.from_torch(lj.LSTM(3, 4), {"weight_ih_l0": jnp.zeros((16, 3))}),
+        r"`source`: expected the weights of a cell such as nn.LSTMCell \(those of nn.LSTM.*weight_ih_l0",
+    ),
+    "a class": (lambda: convert.from_torch(lj.LSTM, {}), r"`target`: expected a cell, such as LSTM"),
+    "a prefix of nothing": (
+        lambda: convert.from_torch(
+            lj.Recurrent(lj.LSTM(3, 4)), {"rnn.weight_ih_l0": jnp.zeros((16, 3))}, prefix="net."
+        ),
+        r"`prefix`: expected what some of rnn.weight_ih_l0 begin with, got 'net.'",
+    ),
+    "arrays of two layers of Keras": (
+        lambda: convert.from_keras(lj.LSTM(3, 4), [np.zeros((3, 16), np.float32)] * 6),
+        r"`source`: expected 3 arrays, kernel, recurrent_kernel, bias, got 6",
+    ),
     "a file name": (
         lambda: convert.from_torch(lj.Recurrent(lj.LSTM(3, 4)), "weights.pt"),
         r"`source`: expected a module of PyTorch or its state dict, got str 'weights.pt'",
@@ -122,6 +137,19 @@ def test_modules_of_pytorch_and_keras_that_are_another_function():
         convert.from_torch(layer, torch.nn.RNN(INPUT, HIDDEN, nonlinearity="relu"))
     with pytest.raises(ValueError, match=r"got also weight_hr"):
         convert.from_torch(lj.Recurrent(lj.LSTM(INPUT, HIDDEN)), torch.nn.LSTM(INPUT, HIDDEN, proj_size=2))
+    backwards = keras.layers.LSTM(HIDDEN, go_backwards=True)
+    summed = keras.layers.Bidirectional(keras.layers.LSTM(HIDDEN), merge_mode="sum")
+    two = keras.Sequential([keras.layers.LSTM(INPUT, return_sequences=True), keras.layers.LSTM(HIDDEN)])
+    for theirs in (backwards, summed, two):
+        theirs.build((1, 2, INPUT))
+    with pytest.raises(ValueError, match=r"`source.go_backwards`: expected False, got True"):
+        convert.from_keras(lj.Recurrent(lj.LSTM(INPUT, HIDDEN)), backwards)
+    assert convert.from_keras(lj.Recurrent(lj.LSTM(INPUT, HIDDEN), reverse=True), backwards).cell.w_x.shape == (3, 16)
+    with pytest.raises(ValueError, match=r"`source.merge_mode`: expected 'concat', got 'sum'"):
+        convert.from_keras(lj.Bidirectional(lj.LSTM(INPUT, HIDDEN)), summed)
+    for theirs in (two, summed, keras.layers.LSTM(HIDDEN)):
+        with pytest.raises(ValueError, match=r"`source`: expected one recurrent layer of Keras in one direction, got"):
+            convert.from_keras(lj.Recurrent(lj.LSTM(INPUT, HIDDEN)), theirs)
     theirs = keras.layers.LSTM(HIDDEN, recurrent_activation="hard_sigmoid")
     theirs.build((1, 2, INPUT))
     with pytest.raises(ValueError, match=r"`source.recurrent_activation`: expected 'sigmoid', got 'hard_sigmoid'"):

@@ -137,7 +137,8 @@ def test_a_module_is_read_and_written(name, use_bias):
     layer = make_layer(name, 2, True, use_bias=use_bias)
     xs, carry = draw(layer)
     module, other = (torch_module(torch, name, 2, True, bias=use_bias) for _ in range(2))
-    torch.nn.init.zeros_(other.weight_hh_l1)
+    for weight in other.parameters():
+        torch.nn.init.zeros_(weight)
     params = convert.from_torch(layer, module)
     same(convert.from_torch(layer, module.state_dict()), params)
     prefixed = {f"encoder.{n}": p for n, p in module.state_dict().items()} | {"head.weight": to_tensor(xs)}
@@ -158,11 +159,16 @@ def test_a_cell_of_pytorch(name, use_bias):
     x = random_like(jax.ShapeDtypeStruct((BATCH, INPUT), jnp.float32), 2)
     carry = random_like(cell.initial_carry(params, (BATCH,)), 3)
     given = tuple(map(to_tensor, carry)) if name == "lstm" else to_tensor(carry)
-    out = module(to_tensor(x), given)
-    out = out if name == "lstm" else (out,)
-    close(jax.tree.leaves(cell(params, carry, x)[0]), [o.detach().numpy() for o in out])
+
+    def step():
+        out = module(to_tensor(x), given)
+        return [o.detach().numpy() for o in (out if name == "lstm" else (out,))]
+
+    close(jax.tree.leaves(cell(params, carry, x)[0]), step())
+    for weight in module.parameters():
+        torch.nn.init.zeros_(weight)
     module.load_state_dict({n: to_tensor(a) for n, a in convert.to_torch(cell, params).items()})
-    close(jax.tree.leaves(cell(params, carry, x)[0]), [o.detach().numpy() for o in out])
+    close(jax.tree.leaves(cell(params, carry, x)[0]), step())
 
 
 def test_a_module_in_bfloat16():
@@ -199,7 +205,6 @@ def test_cudnn(depth, bidirectional):
         close(result, expected)
     params = convert.from_cudnn(layer, vector)
     same(convert.from_cudnn(layer, convert.to_cudnn(layer, params)), params)
-    assert convert.to_cudnn(layer, params).shape == vector.shape
 
 
 def flax_cell(nn, name):

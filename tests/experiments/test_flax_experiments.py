@@ -34,6 +34,6 @@ def test_tags_are_the_tokenizers():
 
 
 def test_digits_classifier(tmp_path):
-    settings = digits_classifier.Settings(hidden=8, batch=16, steps=40, directory=tmp_path)
-    assert 0 <= digits_classifier.run(settings) <= 1
+    settings = digits_classifier.Settings(hidden=16, batch=32, steps=250, directory=tmp_path)
+    assert digits_classifier.run(settings) > 0.2, "twice chance"
     assert (tmp_path / "digits.png").read_bytes().startswith(PNG)
