@@ -56,8 +56,7 @@ class Tagger(nn.Module):
 def tag(source: str) -> np.ndarray:
     """Returns the tag of every character, `[characters]` int32."""
     tags = np.zeros(len(source), np.int32)
-    lines = source.splitlines(keepends=True)
-    starts = np.concatenate([[0], np.cumsum([len(line) for line in lines])])
+    starts = np.cumsum([0, *map(len, io.StringIO(source))])  # of its lines, as the tokenizer counts them
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         (row, column), (last_row, last_column) = token.start, token.end
         name = tokenize.tok_name[token.type]

@@ -20,16 +20,16 @@ def to_dict(params: Any) -> Any:
     return {name: to_dict(value) for name, value in zip(_names(params), params, strict=True) if value is not None}
 
 
-def from_dict(like: Any, named: Mapping[str, Any]) -> Any:
+def from_dict(like: Any, named: Mapping[str, Any], name: str = "named") -> Any:
     """Returns what `to_dict` made nested dicts of.
 
     `like` is a pytree of the same types, or a cell, a layer or a network, whose parameters are meant (those of a layer
     have their cell's under `cell`). Raises ValueError where a name is missing or unknown; shapes are checked where the
-    arrays are used.
+    arrays are used. `name` is what errors call `named`.
     """
     if not isinstance(like, tuple):
-        like = params_like(like, jnp.dtype(jnp.float32))
-    return _restore(like, named, "named")
+        like = params_like(like, jnp.float32)
+    return _restore(like, named, name)
 
 
 def _restore(like: Any, named: Any, path: str) -> Any:

@@ -47,3 +47,12 @@ def test_names():
 def test_errors(named, message):
     with pytest.raises(ValueError, match=message):
         tree.from_dict(MODULES["stack"], named)
+
+
+def test_shapes_follow_jaxs_64_bits():
+    from lstm_jax.cells.dense import params_like
+
+    cell = lj.GRU(5, 6)
+    assert params_like(cell, jnp.float64).w_x.dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert params_like(cell, jnp.float64).w_x.dtype == jnp.float64

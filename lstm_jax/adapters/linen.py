@@ -39,10 +39,11 @@ class _Weights(nn.Module, kw_only=True):
 
     def _variables(self, described: Any) -> dict[str, Any]:
         """Declares every parameter of a cell or layer; returns them by name."""
-        like = tree.to_dict(params_like(described, jnp.dtype(self.param_dtype)))
+        like = tree.to_dict(params_like(described, self.param_dtype))
         if not self.is_mutable_collection("params") or all(self.has_variable("params", name) for name in like):
+            tree.from_dict(described, self.variables.get("params", {}), "params")
 
-            def given(_: Any, name: str) -> Any:  # nothing is drawn: `self.param` compares names and shapes
+            def given(_: Any, name: str) -> Any:  # nothing is drawn: `self.param` compares shapes
                 return jax.tree.map(lambda p: jnp.zeros(p.shape, p.dtype), like[name])
 
             return {name: self.param(name, given, name) for name in like}
@@ -51,8 +52,18 @@ class _Weights(nn.Module, kw_only=True):
             return example.replace_boxed(array) if isinstance(example, meta.AxisMetadata) else array
 
         inits = {"kernel": self.kernel_init, "recurrent_kernel": self.recurrent_kernel_init, "bias": self.bias_init}
-        fresh = initialise(described, self.make_rng("params"), self.param_dtype, inits, meta.unbox, box)
+        fresh = initialise(described, _typed(self.make_rng("params")), self.param_dtype, inits, _unbox, box)
         return {name: self.param(name, lambda _, name=name: fresh[name]) for name in fresh}
+
+
+def _typed(key: Array) -> Array:
+    """A key of `jax.random.PRNGKey` as one of `jax.random.key`."""
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def _unbox(value: Any) -> Array:
+    """A gate without its box, and without the box's constraint: that is for all gates together."""
+    return value.unbox(apply_constraint=False) if isinstance(value, nn.Partitioned) else nn.unbox(value)
 
 
 class Recurrent(_Weights):
@@ -115,7 +126,7 @@ class Recurrent(_Weights):
             return_carry=self.return_carry if return_carry is None else return_carry,
             lengths=lengths,
             resets=resets,
-            key=None if deterministic else self.make_rng("dropout"),
+            key=None if deterministic else _typed(self.make_rng("dropout")),
             chunk=self.chunk,
             unroll=self.unroll,
             implementation=self.implementation,
@@ -153,7 +164,7 @@ class Cell(_Weights, nn.RNNCellBase):
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
         """Returns the carry of a fresh sequence, for inputs `[*batch, *input_shape]`; `rng` is not used."""
-        params = params_like(self.cell, jnp.dtype(self.param_dtype))
+        params = params_like(self.cell, self.param_dtype)
         return self.cell.initial_carry(params, input_shape[: -self.num_feature_axes], self.dtype)
 
     @property

@@ -24,10 +24,10 @@ from flax import nnx
 
 from lstm_jax import checks, tree
 from lstm_jax.adapters.common import Initializer, as_layer, cast, draws, initialise, run
+from lstm_jax.cells.dense import params_like
 from lstm_jax.types import Array, Carry, Params
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-Rngs = nnx.Rngs | nnx.RngStream
 
 
 class _Weights(nnx.Module):
@@ -63,20 +63,26 @@ class _Weights(nnx.Module):
         fresh = initialise(described, rngs.params(), param_dtype, inits, unbox, box)
         for name, value in fresh.items():
             setattr(self, name, _modules(value))
-        self._names = tuple(fresh)
 
-    def _named(self) -> dict[str, Any]:
-        return {name: _values(getattr(self, name)) for name in self._names}
+    def _named(self, described: Any) -> dict[str, Any]:
+        return _values(self, tree.to_dict(params_like(described, self.param_dtype)))
 
 
 def _modules(value: Any) -> Any:
     return nnx.Dict({name: _modules(v) for name, v in value.items()}) if isinstance(value, dict) else value
 
 
-def _values(value: Any) -> Any:
-    if isinstance(value, nnx.Variable):
-        return value.get_value()
-    return {name: _values(v) for name, v in value.items()}
+def _values(node: Any, like: Any) -> Any:
+    """The arrays of a module under the names in `like`, where nnx has variables or puts arrays in their place."""
+    if isinstance(like, dict):
+        return {name: _values(getattr(node, name), value) for name, value in like.items()}
+    return node.get_value() if isinstance(node, nnx.Variable) else node
+
+
+def _key(rngs: nnx.Rngs | nnx.RngStream | Array) -> Array:
+    if isinstance(rngs, nnx.Rngs):
+        return rngs.dropout()
+    return rngs() if isinstance(rngs, nnx.RngStream) else rngs
 
 
 class Recurrent(_Weights):
@@ -119,7 +125,7 @@ class Recurrent(_Weights):
     @property
     def params(self) -> Params:
         """The parameters as the layer's own functions take them, in `param_dtype`."""
-        return tree.from_dict(self.layer, self._named())
+        return tree.from_dict(self.layer, self._named(self.layer))
 
     def load(self, params: Params) -> None:
         """Puts other parameters of the same layer in place of these; their dtypes are kept."""
@@ -135,7 +141,7 @@ class Recurrent(_Weights):
         resets: Array | None = None,
         deterministic: bool | None = None,
         return_carry: bool | None = None,
-        rngs: Rngs | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
     ) -> Any:
         """Returns `ys [*batch, time, *output_shape]`, with `return_carry` `(carry, ys)`.
 
@@ -145,12 +151,12 @@ class Recurrent(_Weights):
           lengths: valid steps of each sequence, integers `[*batch]`; outputs past them are zero.
           resets: bool `[*batch, time]`: a new sequence begins before that step.
           deterministic, return_carry: in place of the attributes.
-          rngs: draws in place of the stream that the layer keeps; cells that draw by themselves need it.
+          rngs: draws in place of the stream that the layer keeps, or is the key itself; cells that draw by themselves
+            need it.
         """
-        params, xs = cast(self.layer, self._named(), xs, self.dtype)
-        rngs = self.rngs if rngs is None else rngs
-        stream = rngs.dropout if isinstance(rngs, nnx.Rngs) else rngs
+        params, xs = cast(self.layer, self._named(self.layer), xs, self.dtype)
         deterministic = self.deterministic if deterministic is None else deterministic
+        rngs = self.rngs if rngs is None else rngs
         return run(
             self.layer,
             params,
@@ -160,11 +166,16 @@ class Recurrent(_Weights):
             return_carry=self.return_carry if return_carry is None else return_carry,
             lengths=lengths,
             resets=resets,
-            key=None if deterministic or stream is None else stream(),
+            key=None if deterministic or rngs is None else _key(rngs),
             chunk=self.chunk,
             unroll=self.unroll,
             implementation=self.implementation,
         )
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What `nnx.view` sets."""
+        if deterministic is not None:
+            self.deterministic = deterministic
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
         """Returns the carry that fresh sequences start from."""
@@ -172,7 +183,7 @@ class Recurrent(_Weights):
 
     def step(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """Takes one step of a stream from `x [*batch, *input_shape]`; raises ValueError where a layer looks ahead."""
-        params, x = cast(self.layer, self._named(), x, self.dtype)
+        params, x = cast(self.layer, self._named(self.layer), x, self.dtype)
         return self.layer.step(params, carry, x)
 
 
@@ -190,7 +201,7 @@ class Cell(_Weights, nnx.RNNCellBase):
 
     def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:
         """Takes one step; returns the carry, in the dtype that it had, and the output."""
-        params, inputs = cast(self.described, self._named(), inputs, self.dtype)
+        params, inputs = cast(self.described, self._named(self.described), inputs, self.dtype)
         return self.described(params, carry, inputs)
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Carry:
@@ -200,7 +211,7 @@ class Cell(_Weights, nnx.RNNCellBase):
         """
         if carry_init is not None:
             raise checks.fail("carry_init", "None: the cell says how its carry begins", repr(carry_init))
-        params = tree.from_dict(self.described, self._named())
+        params = tree.from_dict(self.described, self._named(self.described))
         return self.described.initial_carry(params, input_shape[: -self.num_feature_axes], self.dtype)
 
     @property

@@ -127,9 +127,13 @@ def check_params(cell: Any, params: Any, name: str, dtype: Any) -> None:
         raise checks.fail(name, f"the parameters' dtype {dtypes[0]}", str(jnp.dtype(dtype)))
 
 
-@functools.lru_cache(maxsize=256)
 def params_like(module: Any, dtype: Any) -> Any:
     """The structure and shapes of what `init` returns."""
+    return _params_like(module, jax.dtypes.canonicalize_dtype(dtype))  # float64 is float32 while JAX has no 64 bits
+
+
+@functools.lru_cache(maxsize=256)
+def _params_like(module: Any, dtype: Any) -> Any:
     return jax.eval_shape(lambda: module.init(jax.random.key(0), dtype))
 
 

@@ -1,8 +1,9 @@
 """Weights from other libraries and back: PyTorch, Keras, Equinox, Haiku, Flax linen and nnx, jax.experimental.rnn.
 
 `from_X(target, source)` returns the parameters of `target`, a cell or a layer of ours; `to_X(target, params)` returns
-the same weights under the names and in the shapes of X. Both read arrays and nothing else, keep the dtype, and are
-traced and differentiated like any function of arrays, but for numbers that must be zero, which `jit` cannot look at.
+the same weights under the names and in the shapes of X. Both read arrays and nothing else, keep the dtype (64 bits
+where JAX has them enabled), and are traced and differentiated like any function of arrays, but for numbers that must be
+zero: those `jit` cannot look at.
 They keep what the network computes: where the other side has no place for something, or a module that is given has
 options that make it another function, they raise ValueError.
 
@@ -60,6 +61,8 @@ def from_torch(target: Any, source: Any, *, prefix: str = "") -> Params:
     state = source.state_dict() if module is not None else source
     if not isinstance(state, Mapping):
         raise checks.fail("source", "a module of PyTorch or its state dict", checks.describe(source))
+    if module is not None and prefix:
+        module = module.get_submodule(prefix.rstrip("."))
     chosen = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
     if prefix and not chosen:
         raise checks.fail("prefix", f"what some of {', '.join(state) or 'no names'} begin with", repr(prefix))
@@ -78,7 +81,8 @@ def to_torch(target: Any, params: Params) -> dict[str, Array]:
 
 def from_cudnn(target: Any, source: Any) -> Params:
     """Reads the flat vector of `jax.experimental.rnn.lstm`, for layers as PyTorch has them."""
-    like = jax.eval_shape(lambda p: _cudnn_arrays(target, p), params_like(target, jnp.dtype(jnp.float32)))
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape), params_like(target, jnp.float32))
+    like = _cudnn_arrays(target, zeros)
     sizes = [array.size for array in like]
     vector = as_array("source", source)
     if vector.shape != (sum(sizes),):
@@ -119,8 +123,8 @@ def from_keras(target: Any, source: Any) -> Params:
             if len(dict(arrays)) < len(arrays) or not arrays:
                 found = ", ".join(w.path for w in layer.weights) or "a layer that is not built"
                 raise checks.fail("source", "one recurrent layer of Keras in one direction", found)
-            return read("Keras", cell, dict(arrays), layer)
-        if isinstance(layer, list):
+            return read("Keras", cell, dict(arrays), getattr(layer, "cell", layer))
+        if isinstance(layer, (list, tuple)):
             names = ("kernel", "recurrent_kernel", "bias")[: 2 + cell.use_bias]
             if len(layer) != len(names):
                 raise checks.fail("source", f"{len(names)} arrays, {', '.join(names)}", f"{len(layer)}")
@@ -147,6 +151,8 @@ def to_equinox(target: Any, params: Params) -> Any:
 
 def from_haiku(target: Any, source: Any, *, name: str | None = None) -> Params:
     """Reads `hk.LSTM`, `hk.GRU` (the reset before the product) or `hk.VanillaRNN` (ReLU) from Haiku's parameters.
+
+    Haiku's LSTM adds 1 to the forget gate in its equation, and ours has it in the bias: that one number is rounded.
 
     `name` is the module's in a larger network, such as "net/~/lstm", by default "lstm", "gru" or "vanilla_rnn"; other
     modules are ignored. It serves every cell of `target`: of a Stack, read each of `layers` under its own name.

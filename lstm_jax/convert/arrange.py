@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
@@ -81,9 +82,7 @@ def as_array(name: str, value: Any) -> Array:
     """Returns any library's array, variable or tensor as ours."""
     if hasattr(value, "get_value"):  # a variable of Flax nnx
         value = value.get_value()
-    elif not hasattr(value, "dtype") and hasattr(value, "unbox"):  # linen's partitioning metadata
-        value = value.unbox()
-    elif hasattr(value, "value"):  # a variable of Keras
+    elif hasattr(value, "value"):  # a variable of Keras, a box of linen
         value = value.value
     if hasattr(value, "detach"):  # a tensor of PyTorch, which NumPy cannot read in bfloat16
         tensor = value.detach().cpu()
@@ -125,7 +124,9 @@ def _recognise(library: str, cell: Any, source: Any) -> Layout:
         found = ", ".join(_names(source)) if isinstance(source, Mapping) else checks.describe(source)
         raise checks.fail("source", expected, found or "nothing")
     chosen = max(fitting, key=lambda name: len(wanted[name]))
-    if isinstance(source, Mapping) and (more := set(_names(source)) - set(wanted[chosen])):
+    every = {entry.name for entry in available[chosen].entries if _find(source, entry.name) is not None}
+    found = set(_names(source)) if isinstance(source, Mapping) else every
+    if more := found - set(wanted[chosen]):
         raise checks.fail("source", expected, f"also {', '.join(sorted(more))}")
     return available[chosen]
 
@@ -191,7 +192,7 @@ _BIASES = ("b", "b_hn")
 
 def _shapes(cell: Any) -> dict[str, tuple[int, ...]]:
     """Our leaves by name, biases included, whether the cell has them or not."""
-    params = params_like(dataclasses.replace(cell, use_bias=True), jnp.dtype(jnp.float32))
+    params = params_like(dataclasses.replace(cell, use_bias=True), jnp.float32)
     return {leaf: array.shape for leaf, array in params._asdict().items() if array is not None}
 
 
@@ -200,5 +201,9 @@ def _gates(cell: Any, leaf: str) -> tuple[str, ...]:
 
 
 def require_zero(name: str, array: Array, expected: str, got: str) -> None:
-    if bool(jnp.any(array != 0)):
+    try:
+        other = bool(jnp.any(array != 0))
+    except jax.errors.ConcretizationTypeError:
+        raise checks.fail(name, expected, "an array inside `jit`, where nobody can look") from None
+    if other:
         raise checks.fail(name, expected, got)

@@ -37,7 +37,7 @@ def read_each(target: Any, source: Any, read: Callable[[Any, Any], Params]) -> P
 
 def write_each(target: Any, params: Params, write: Callable[[Any, Params], Any]) -> Any:
     """Returns each cell's parameters written, in tuples as the layers nest."""
-    checks.same_tree("params", params, params_like(_known(target), jnp.dtype(jnp.float32)))
+    checks.same_tree("params", params, params_like(_known(target), jnp.float32))
     return _write_each(target, params, write)
 
 

@@ -203,12 +203,37 @@ def test_cells_in_flaxs_bidirectional_and_scan():
 
 
 def test_names_that_are_missing_are_named():
-    from flax.errors import ScopeParamNotFoundError
-
-    with pytest.raises(ScopeParamNotFoundError, match='Could not find parameter named "cell"'):
-        Recurrent(lj.LSTM(3, 4)).apply({"params": tree.to_dict(random_params(lj.LSTM(3, 4)))}, XS)
+    params = tree.to_dict(random_params(lj.Recurrent(lj.LSTM(3, 4))))
+    module = Recurrent(lj.LSTM(3, 4))
+    with pytest.raises(ValueError, match="`params`: expected keys cell, got keys w_x, w_h, b"):
+        module.apply({"params": params["cell"]}, XS)
+    params["cell"].pop("w_h")
+    with pytest.raises(ValueError, match=r"`params.cell`: expected keys w_x, w_h, b, got keys w_x, b"):
+        module.apply({"params": params}, XS)
     with pytest.raises(ValueError, match="`cell`: expected a cell, such as LSTM"):
         Cell(lj.Recurrent(lj.LSTM(3, 4))).init(jax.random.key(0), jnp.zeros((4, 4)), XS[:, 0])
+
+
+def test_keys_of_the_older_kind():
+    layer = lj.Stack((lj.Recurrent(lj.LSTM(3, 4)), lj.Recurrent(lj.LSTM(4, 4))), dropout=0.5)
+    module = Recurrent(layer)
+    variables = module.init(jax.random.PRNGKey(0), XS)
+    same(variables, module.init(jax.random.key(0), XS))
+    old, new = ({"dropout": key} for key in (jax.random.PRNGKey(1), jax.random.key(1)))
+    same(module.apply(variables, XS, rngs=old), module.apply(variables, XS, rngs=new))
+
+
+def test_an_initialiser_sees_only_the_shape_of_a_gate():
+    module = Recurrent(lj.GRU(3, 4), bias_init=nn.initializers.constant(jnp.arange(4.0)))
+    same(module.init(jax.random.key(0), XS)["params"]["cell"]["b"], jnp.tile(jnp.arange(4.0), 3))
+
+
+def test_a_gate_need_not_divide_among_devices():
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+    init = nn.with_partitioning(nn.initializers.zeros_init(), ("model",))
+    with jax.set_mesh(mesh):
+        variables = Recurrent(lj.LSTM(3, 3), bias_init=init).init(jax.random.key(0), XS)
+    assert variables["params"]["cell"]["b"].names == ("model",)
 
 
 def test_a_cell_in_bfloat16():

@@ -151,6 +151,22 @@ def test_an_optimizer_trains_it(dropout):
     assert values[-1] < 0.5 * values[0]
 
 
+def test_flaxs_tools_see_the_module():
+    module = Recurrent(STACK, rngs=nnx.Rngs(0))
+    assert "Total Parameters: 490" in nnx.tabulate(module, XS)
+    close(nnx.pure(module)(XS), module(XS))
+    shapes = nnx.eval_shape(lambda: Recurrent(STACK, rngs=nnx.Rngs(0)))
+    assert shapes.layers_1.cell.w_h.shape == (5, 20)
+
+
+def test_a_view_without_dropout():
+    layer = lj.Stack((lj.Recurrent(lj.LSTM(3, 4)), lj.Recurrent(lj.LSTM(4, 4))), dropout=0.5)
+    module = nnx.Sequential(Recurrent(layer, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(1)))
+    still = nnx.view(module, deterministic=True)
+    same(still(XS), still(XS))
+    assert not np.allclose(module(XS), module(XS))
+
+
 def test_train_and_eval():
     layer = lj.Stack((lj.Recurrent(lj.LSTM(3, 4)), lj.Recurrent(lj.LSTM(4, 4))), dropout=0.5)
     module = Recurrent(layer, rngs=nnx.Rngs(0))
@@ -173,7 +189,9 @@ def test_keys_reach_cells_that_draw(monkeypatch):
     module(XS)
     module(XS, rngs=nnx.Rngs(dropout=1))
     module(XS, rngs=nnx.RngStream(1, tag="dropout"))
-    assert seen[0] is None and seen[1] is not None and seen[2] is not None
+    module(XS, rngs=jax.random.key(1))
+    module(XS, rngs=nnx.Rngs(params=1), deterministic=True)
+    assert [key is None for key in seen] == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -118,6 +118,19 @@ def test_errors(case):
         call()
 
 
+def test_biases_of_an_equinox_module_are_not_left_behind():
+    eqx = pytest.importorskip("equinox")
+    module = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="got also bias, bias_n"):
+        convert.from_equinox(lj.GRU(3, 4, use_bias=False), module)
+
+
+def test_what_must_be_zero_is_not_looked_at_inside_jit():
+    cell = lj.GRU(3, 4)
+    with pytest.raises(ValueError, match=r"`params.b_hn`: expected zeros for gate n.*inside `jit`"):
+        jax.jit(lambda p: convert.to_nnx(cell, p))(random_params(cell))
+
+
 def test_modules_that_are_another_function():
     from flax import nnx
 
@@ -150,6 +163,10 @@ def test_modules_of_pytorch_and_keras_that_are_another_function():
     for theirs in (two, summed, keras.layers.LSTM(HIDDEN)):
         with pytest.raises(ValueError, match=r"`source`: expected one recurrent layer of Keras in one direction, got"):
             convert.from_keras(lj.Recurrent(lj.LSTM(INPUT, HIDDEN)), theirs)
+    wrapped = keras.layers.RNN(keras.layers.SimpleRNNCell(HIDDEN, activation="relu"))
+    wrapped.build((1, 2, INPUT))
+    with pytest.raises(ValueError, match=r"`source.activation`: expected 'tanh', got 'relu'"):
+        convert.from_keras(lj.Elman(INPUT, HIDDEN), wrapped)
     theirs = keras.layers.LSTM(HIDDEN, recurrent_activation="hard_sigmoid")
     theirs.build((1, 2, INPUT))
     with pytest.raises(ValueError, match=r"`source.recurrent_activation`: expected 'sigmoid', got 'hard_sigmoid'"):

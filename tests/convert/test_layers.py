@@ -205,6 +205,9 @@ def test_cudnn(depth, bidirectional):
         close(result, expected)
     params = convert.from_cudnn(layer, vector)
     same(convert.from_cudnn(layer, convert.to_cudnn(layer, params)), params)
+    learned = lj.Recurrent(lj.LSTM(INPUT, HIDDEN), learned_carry=True)
+    vector = convert.to_cudnn(learned, learned.init(jax.random.key(0)))
+    assert not jnp.any(convert.from_cudnn(learned, vector).carry.h)
 
 
 def flax_cell(nn, name):

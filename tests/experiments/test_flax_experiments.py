@@ -31,6 +31,7 @@ def test_tags_are_the_tokenizers():
     letters = {"space": " ", "name": "n", "keyword": "k", "number": "0", "operator": "o", "string": "s", "comment": "c"}
     drawn = "".join(letters[source_tagger.TAGS[tag]] for tag in tags)
     assert drawn == "kk nno  ccccc     n o sssssssss o 0000 "
+    assert (source_tagger.tag("x = 1\n\f\ny = 2\n")[-6:] == source_tagger.tag("y = 2\n")).all(), "a form feed"
 
 
 def test_digits_classifier(tmp_path):
