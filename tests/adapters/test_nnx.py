@@ -154,7 +154,7 @@ def test_an_optimizer_trains_it(dropout):
 def test_flaxs_tools_see_the_module():
     module = Recurrent(STACK, rngs=nnx.Rngs(0))
     assert "Total Parameters: 490" in nnx.tabulate(module, XS)
-    close(nnx.pure(module)(XS), module(XS))
+    close(nnx.as_pure(module)(XS), module(XS))
     shapes = nnx.eval_shape(lambda: Recurrent(STACK, rngs=nnx.Rngs(0)))
     assert shapes.layers_1.cell.w_h.shape == (5, 20)
 
