@@ -68,6 +68,9 @@ def _parser() -> _Parser:
             command.add_argument("--implementation", help="what runs our own scan (default: the one it chooses)")
             command.add_argument("--against", nargs="+", metavar="PEER", help="some peers, such as 'Flax linen'")
             command.add_argument("--peers", action="store_true", help="every peer must be installed: none is left out")
+            command.add_argument(
+                "--keep-memory", action="store_true", help="lstm_jax.kernels.keep_memory() first, for all contenders"
+            )
         if name in ("compare", "accuracy"):
             command.add_argument("--seeds", type=_positive, help="seeds a setting (default: 3, with --full 5)")
             command.add_argument("--only", nargs="+", metavar="TASK", help="some tasks, such as 'adding'")
@@ -86,6 +89,11 @@ def _positive(text: str) -> int:
 def _measure(options: argparse.Namespace, command: str) -> int:
     import jax
 
+    if getattr(options, "keep_memory", False):
+        from lstm_jax.kernels import keep_memory
+
+        if not keep_memory():
+            raise WrongOptionError("argument --keep-memory: the C library here has no such setting")
     if options.device:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(options.device, options.device))
     if getattr(options, "dtype", None) == "float64":

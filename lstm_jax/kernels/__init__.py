@@ -9,6 +9,7 @@ import jax
 from lstm_jax import checks
 from lstm_jax.cells import GRU, LSTM, Elman
 from lstm_jax.kernels import cpu, xla, xla_vjp
+from lstm_jax.kernels.memory import keep_memory as keep_memory
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Cell, Params
 
