@@ -70,6 +70,18 @@ def test_the_gain_of_switching_is_the_one_that_was_measured():
     assert max(ratios) < 1 / 1.5, "at least 1.5 times as fast"
 
 
+def test_what_keeping_memory_brings_is_what_was_measured():
+    def shares(folder):
+        rows = json.loads((ROOT / f"benchmarks/results/{folder}/results.json").read_text())["throughput"]
+        ours = [row for row in rows if (row["contender"], row["mode"]) == ("lstm_jax", "training")]
+        found = [row["share_of_product"] for row in ours if row["hidden_size"] >= 256]
+        return f"at {min(found):.0%} to {max(found):.0%}"
+
+    text = " ".join(TEXT.split())
+    assert f"then runs {shares('2026-11-kept-memory-lstm')} of the speed of a large matrix product" in text
+    assert f"and without {shares('2026-11-kernels-lstm')} (" in text
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_linked_files_exist(name):
     links = re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text())
