@@ -71,7 +71,7 @@ def torch_module(torch, name, depth, bidirectional, cell=False, **options):
     module = getattr(torch.nn, kind)(INPUT, HIDDEN, **options)
     torch.manual_seed(0)
     for weight in module.parameters():
-        torch.nn.init.normal_(weight, std=0.7)
+        torch.nn.init.normal_(weight, std=0.5)
     return module
 
 
@@ -115,12 +115,21 @@ def in_torch(module, xs, carry, lengths):
 
 @cases((1, False), (2, False), (3, True))
 def test_pytorch(name, depth, bidirectional, lengths):
+    beside_torch(name, depth, bidirectional, lengths)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_pytorch_without_biases(name):
+    beside_torch(name, 2, True, LENGTHS, use_bias=False)
+
+
+def beside_torch(name, depth, bidirectional, lengths, use_bias=True):
     torch = pytest.importorskip("torch")
-    layer = make_layer(name, depth, bidirectional)
+    layer = make_layer(name, depth, bidirectional, use_bias=use_bias)
     xs, carry = draw(layer)
-    module = torch_module(torch, name, depth, bidirectional)
+    module = torch_module(torch, name, depth, bidirectional, bias=use_bias)
     (d_weights, d_xs, d_carry), (ends, out) = in_torch(module, xs, carry, lengths)
-    source = {n: jnp.asarray(p.detach().numpy()) for n, p in module.state_dict().items()}
+    source = as_arrays(module.state_dict())
     for (our_d_source, our_d_xs, our_d_carry), (last, ys) in ours(
         layer, convert.from_torch, source, xs, carry, lengths
     ):
@@ -128,6 +137,10 @@ def test_pytorch(name, depth, bidirectional, lengths):
         close(our_d_xs, d_xs)
         close(jax.tree.leaves(our_d_carry), d_carry)
         close(our_d_source, {n: d_weights[n] for n in sorted(d_weights)})
+
+
+def as_arrays(tensors):
+    return {n: jnp.asarray(p.detach().numpy()) for n, p in tensors.items()}
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -155,20 +168,30 @@ def test_a_cell_of_pytorch(name, use_bias):
     torch = pytest.importorskip("torch")
     cell = CELLS[name](INPUT, use_bias=use_bias)
     module = torch_module(torch, name, 1, False, cell=True, bias=use_bias)
+    source = as_arrays(module.state_dict())
     params = convert.from_torch(cell, module)
     x = random_like(jax.ShapeDtypeStruct((BATCH, INPUT), jnp.float32), 2)
     carry = random_like(cell.initial_carry(params, (BATCH,)), 3)
-    given = tuple(map(to_tensor, carry)) if name == "lstm" else to_tensor(carry)
 
     def step():
+        """The carry, and the gradients of its weighted sum by the weights."""
+        module.zero_grad()
+        given = tuple(map(to_tensor, carry)) if name == "lstm" else to_tensor(carry)
         out = module(to_tensor(x), given)
-        return [o.detach().numpy() for o in (out if name == "lstm" else (out,))]
+        out = out if name == "lstm" else (out,)
+        sum((o * to_tensor(weights(o, number))).sum() for number, o in enumerate(out)).backward()
+        return [o.detach().numpy() for o in out], as_arrays({n: p.grad for n, p in module.named_parameters()})
 
-    close(jax.tree.leaves(cell(params, carry, x)[0]), step())
+    def ours(source):
+        out = cell(convert.from_torch(cell, source), carry, x)[0]
+        return weigh(out), jax.tree.leaves(out)
+
+    gradients, out = jax.grad(ours, has_aux=True)(source)
+    close((out, gradients), step())
     for weight in module.parameters():
         torch.nn.init.zeros_(weight)
     module.load_state_dict({n: to_tensor(a) for n, a in convert.to_torch(cell, params).items()})
-    close(jax.tree.leaves(cell(params, carry, x)[0]), step())
+    close(out, step()[0])
 
 
 def test_a_module_in_bfloat16():
