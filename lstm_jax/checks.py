@@ -35,6 +35,11 @@ def finite(name: str, value: Any) -> None:
         raise fail(name, "a finite number", repr(value))
 
 
+def positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise fail(name, "a number > 0", repr(value))
+
+
 def shape(name: str, value: Any) -> None:
     """A tuple of sizes, each a number or the symbol that stands for it while a program is exported."""
     if not isinstance(value, tuple) or not all(isinstance(n, numbers.Integral) or _symbolic(n) for n in value):

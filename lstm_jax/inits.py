@@ -91,6 +91,23 @@ class UniformBias:
 
 
 @dataclasses.dataclass(frozen=True)
+class Between:
+    """Uniform in [low, high), for a bias or another vector of every unit."""
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        checks.finite("low", self.low)
+        checks.finite("high", self.high)
+        if not self.low < self.high:
+            raise checks.fail("high", f"a number > low={self.low}", repr(self.high))
+
+    def __call__(self, key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, (len(gates) * hidden_size,), dtype, self.low, self.high)
+
+
+@dataclasses.dataclass(frozen=True)
 class KeepBias:
     """`value` on the gate that keeps the past, zero elsewhere: the unit forget bias at its default of 1.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax import checks, kernels
-from lstm_jax.cells.dense import check_carry, check_params
+from lstm_jax.cells.call import check_carry, check_params
 from lstm_jax.kernels.xla import Options, Sequence, carry_like
 from lstm_jax.types import Array, Carry, Cell, Params
 
@@ -70,18 +70,17 @@ def scan(
         steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * len(batch))
         valid = steps < jnp.asarray(lengths).astype(jnp.int32)
         xs = jnp.where(valid.reshape(valid.shape + (1,) * len(cell.input_shape)), xs, jnp.zeros_like(xs))
-    if key is not None:
-        key_prepare, key_steps = jax.random.split(key)
-        params = cell.prepare(params, batch, key=key_prepare)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_steps, jnp.arange(time))
-    else:
-        params = cell.prepare(params, batch)
     if carry is None:
         carry = cell.initial_carry(params, batch)
     if resets is not None:
         cuts = _cuts(resets, valid, (time, *batch), reverse)
         first = cell.initial_carry(params, batch) if reset_carry is None else reset_carry
         first = carry_like(first, carry)
+    key_prepare = None
+    if key is not None:
+        key_prepare, key_steps = jax.random.split(key)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_steps, jnp.arange(time))
+    cell, params = kernels.recast(chosen, cell, cell.prepare(params, batch, key=key_prepare))
 
     options = Options(
         reverse=reverse,

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from lstm_jax import checks
-from lstm_jax.cells.dense import params_like
+from lstm_jax.cells.call import params_like
 
 
 def to_dict(params: Any) -> Any:

@@ -20,7 +20,16 @@ class Cell(Protocol):
     Cells are hashable and equal by value, so that equal cells compile once, and hold no arrays. `x` is
     `[*batch, *input_shape]`, the output `[*batch, *output_shape]`; no leading axis is special.
 
-    Randomness that is constant over a sequence is drawn in `prepare`, randomness of one step in `project`.
+    Randomness that is constant over a sequence is drawn in `prepare`, that of one step in `project`. `project` and
+    `step` know the parameters as `prepare` returned them, everything else as `init` did.
+
+    What a cell may offer besides, each as an attribute:
+      splits: True where it is a `SplitCell`.
+      affine: True where it is an `AffineCell`.
+      runs_as, recast: an equal cell that a compiled loop knows, and the function of prepared parameters that returns
+        that cell's.
+      output_leaf: which leaf of the carry is the output; None, or nothing, where none is.
+      draws: True where it wants a key.
     """
 
     @property
@@ -58,6 +67,25 @@ class SplitCell(Cell, Protocol):
     def preactivate(self, params: Params, carry: Carry, z: PreActivation) -> PreActivation: ...
 
     def update(self, carry: Carry, a: PreActivation) -> tuple[Carry, Array]: ...
+
+
+class AffineCell(Cell, Protocol):
+    """A cell whose state is affine in the state before: `s' = a s + b`, entry by entry, a and b from the input alone.
+
+    Such a recurrence needs no loop: steps can be joined in any order. The state may be complex, as no carry can.
+    """
+
+    def coefficients(self, params: Params, z: PreActivation) -> tuple[Array, Array]:
+        """Returns a and b, each in the shape of the state."""
+        ...
+
+    def state(self, carry: Carry) -> Array: ...
+
+    def carry(self, state: Array) -> Carry: ...
+
+    def read(self, params: Params, state: Array, z: PreActivation) -> Array:
+        """Returns the output from the state after the step."""
+        ...
 
 
 class Layer(Protocol):

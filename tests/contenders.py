@@ -15,6 +15,8 @@ import pytest
 import lstm_jax as lj
 from lstm_jax.types import wide
 from tests import oracle
+from tests import oracle_cells as family
+from tests import oracle_space as space
 
 # The largest difference allowed, as a fraction of the array's largest entry.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -24,7 +26,11 @@ class Row(NamedTuple):
     make: Callable[[int, int], Any]
     """Builds the cell from its sizes."""
     equations: Callable
-    """The step in oracle.py."""
+    """The step in oracle.py or in one of its neighbours; of `for_cell` rows, a function of the cell that returns it."""
+    for_cell: bool = False
+
+    def step(self, cell: Any) -> Callable:
+        return functools.partial(self.equations, cell) if self.for_cell else self.equations
 
 
 CELLS = {
@@ -36,7 +42,91 @@ CELLS = {
     "elman-tanh": Row(functools.partial(lj.Elman, activation="tanh"), oracle.elman_tanh),
     "elman-relu": Row(functools.partial(lj.Elman, activation="relu"), oracle.elman_relu),
     "elman-sigmoid": Row(functools.partial(lj.Elman, activation="sigmoid"), oracle.elman_sigmoid),
+    "peephole": Row(lj.PeepholeLSTM, family.peephole()),
+    "peephole-nig": Row(functools.partial(lj.PeepholeLSTM, open_gates=("i",)), family.peephole("i")),
+    "peephole-nfg-no-bias": Row(
+        functools.partial(lj.PeepholeLSTM, open_gates=("f",), use_bias=False), family.peephole("f")
+    ),
+    "peephole-nog": Row(functools.partial(lj.PeepholeLSTM, open_gates=("o",)), family.peephole("o")),
+    "peephole-niaf": Row(
+        functools.partial(lj.PeepholeLSTM, input_activation="identity"), family.peephole(phi=lambda a: a)
+    ),
+    "peephole-noaf": Row(
+        functools.partial(lj.PeepholeLSTM, output_activation="identity"), family.peephole(psi=lambda a: a)
+    ),
+    "peephole-cifg": Row(functools.partial(lj.PeepholeLSTM, coupled=True), family.peephole(coupled=True)),
+    "np": Row(functools.partial(lj.PeepholeLSTM, peepholes=False), family.peephole()),
+    "np-nig-no-bias": Row(
+        functools.partial(lj.PeepholeLSTM, peepholes=False, open_gates=("i",), use_bias=False), family.peephole("i")
+    ),
+    "np-nfg-nog": Row(
+        functools.partial(lj.PeepholeLSTM, peepholes=False, open_gates=("f", "o")), family.peephole("fo")
+    ),
+    "np-cifg": Row(functools.partial(lj.PeepholeLSTM, peepholes=False, coupled=True), family.peephole(coupled=True)),
+    "full-gate": Row(lj.FullGateLSTM, family.full_gate),
+    "projected": Row(functools.partial(lj.ProjectedLSTM, proj_size=2), family.projected),
+    "memory-block": Row(
+        lambda inputs, hidden: lj.MemoryBlockLSTM(inputs, 2 * hidden, block_size=2),
+        family.memory_block(2, True, np.tanh, np.tanh),
+    ),
+    "lstm-1997": Row(
+        lambda inputs, hidden: lj.MemoryBlockLSTM.of_1997(inputs, 2 * hidden, block_size=2),
+        family.memory_block(2, False, lambda a: 4 * oracle.sigmoid(a) - 2, lambda a: 2 * oracle.sigmoid(a) - 1),
+    ),
+    "layer-norm-lstm": Row(lj.LayerNormLSTM, family.layer_norm_lstm(1e-5)),
+    "layer-norm-lstm-no-bias": Row(
+        functools.partial(lj.LayerNormLSTM, use_bias=False, epsilon=0.1), family.layer_norm_lstm(0.1)
+    ),
+    "layer-norm-gru": Row(lj.LayerNormGRU, family.layer_norm_gru(1e-5)),
+    "janet": Row(lj.JANET, family.janet(1.0)),
+    "multiplicative": Row(lj.MultiplicativeLSTM, family.multiplicative),
+    "slstm": Row(lj.SLSTM, family.slstm(1, "sigmoid")),
+    "slstm-heads-exp": Row(
+        lambda inputs, hidden: lj.SLSTM(inputs, 2 * hidden, heads=2, forget="exp"), family.slstm(2, "exp")
+    ),
+    "mgu": Row(lj.MGU, family.mgu),
+    "mgu-reset-after": Row(functools.partial(lj.MGU, reset_after=True), family.mgu_flax),
+    "mut1": Row(lj.MUT1, family.mut1),
+    "mut2": Row(lj.MUT2, family.mut2),
+    "mut3": Row(lj.MUT3, family.mut3),
+    "light-gru": Row(lj.LightGRU, family.light_gru(1e-5)),
+    "indrnn": Row(lj.IndRNN, family.indrnn(oracle.relu)),
+    "scrn": Row(functools.partial(lj.SCRN, context_size=2, alpha=0.8), family.scrn(0.8)),
+    "min-lstm": Row(lj.MinLSTM, family.min_lstm),
+    "min-gru": Row(lj.MinGRU, family.min_gru),
+    "lru": Row(functools.partial(lj.LRU, output=2), family.lru),
+    "zoneout-lstm": Row(
+        lambda inputs, hidden: lj.Zoneout(lj.LSTM(inputs, hidden), rates=(0.2, 0.4)),
+        family.zoneout(oracle.lstm, (0.2, 0.4)),
+    ),
+    "zoneout-gru": Row(
+        lambda inputs, hidden: lj.Zoneout(lj.GRU(inputs, hidden), rates=0.3), family.zoneout(oracle.gru, (0.3,))
+    ),
+    "variational-gru": Row(lambda inputs, hidden: lj.VariationalDropout(lj.GRU(inputs, hidden)), oracle.gru),
+    "weight-drop-lstm": Row(lambda inputs, hidden: lj.WeightDrop(lj.LSTM(inputs, hidden)), oracle.lstm),
+    "weight-drop-cifg": Row(
+        lambda inputs, hidden: lj.WeightDrop(lj.PeepholeLSTM(inputs, hidden, peepholes=False, coupled=True)),
+        family.peephole(coupled=True),
+    ),
+    **{
+        f"conv-lstm-{n}d": Row(functools.partial(lj.ConvLSTM, (3, 2, 2)[:n], kernel_size=k), space.conv_lstm, True)
+        for n, k in ((1, 3), (2, (2, 3)), (3, 2))
+    },
+    "conv-lstm-peepholes": Row(functools.partial(lj.ConvLSTM, (3, 2), peepholes=True), space.conv_lstm, True),
+    "conv-gru": Row(functools.partial(lj.ConvGRU, (3, 2)), space.conv_gru, True),
+    "ntm": Row(
+        lambda inputs, hidden: lj.NTM(inputs, 2, hidden, memory_slots=4, memory_width=3, write_heads=2), space.ntm, True
+    ),
 }
+BASE = tuple(CELLS)[: list(CELLS).index("peephole")]
+"""The cells that have compiled kernels: every test runs them, the whole family those that say so."""
+CARRIES: dict[type, Callable] = {
+    lj.SLSTM: lambda carry: carry._replace(n=jnp.exp(carry.n)),
+    lj.NTM: lambda carry: carry._replace(
+        read_weights=jax.nn.softmax(carry.read_weights), write_weights=jax.nn.softmax(carry.write_weights)
+    ),
+}
+"""What random numbers become where not all of them make a carry."""
 IMPLEMENTATIONS = tuple(lj.kernels.TABLE)
 
 
@@ -104,14 +194,15 @@ def draw(cell: Any, time: int = 5, batch: tuple[int, ...] = (3,), dtype: Any = j
     random = np.random.default_rng(seed + 1)
     params = random_params(cell, seed, dtype)
     carry = jax.eval_shape(lambda: cell.initial_carry(params, batch))
+    valid = CARRIES.get(type(cell), lambda carry: carry)
     lengths = random.integers(0, time + 1, batch)
     if lengths.size > 1:
         lengths.flat[0], lengths.flat[1] = 0, time
     return Arrays(
         params,
         random_like(jax.ShapeDtypeStruct((time, *batch, *cell.input_shape), dtype), seed + 2, scale=1.0),
-        random_like(carry, seed + 3),
-        random_like(carry, seed + 4),
+        valid(random_like(carry, seed + 3)),
+        valid(random_like(carry, seed + 4)),
         jnp.asarray(lengths, jnp.int32),
         jnp.asarray(random.random((time, *batch)) < 0.4),
     )
@@ -151,16 +242,17 @@ def _evaluate(cell: Any, options: tuple, arrays: Arrays) -> tuple[Any, dict]:
     return out, gradients
 
 
-def oracle_scan(name: str, arrays: Arrays, reverse: bool = False) -> tuple[list, np.ndarray, list]:
+def oracle_scan(name: str, arrays: Arrays, reverse: bool = False, cell: Any = None) -> tuple[list, np.ndarray, list]:
     """The same call by the float64 loop: last carry as leaves, outputs, history as leaves."""
     params, xs = jax.tree.map(np.asarray, in_float64(arrays[:2]))
-    leaves = 2 if name.startswith("lstm") else 1
-    hidden = params.w_h.shape[0]
-    zeros = [np.zeros((*xs.shape[1:-1], hidden))] * leaves
-    start, first = (
-        zeros if c is None else [np.asarray(x) for x in jax.tree.leaves(in_float64(c))] for c in arrays[2:4]
-    )
-    return oracle.scan(CELLS[name].equations, params, xs, start, first, arrays.lengths, arrays.resets, reverse)
+    cell = CELLS[name].make(xs.shape[-1], params.w_h.shape[0]) if cell is None else cell
+    batch = xs.shape[1 : xs.ndim - len(cell.input_shape)]
+    real = jax.tree.map(lambda p: np.real(p).astype(jnp.result_type(float)), params)
+    given = [cell.initial_carry(real, batch) if c is None else c for c in arrays[2:4]]
+    start, first = ([np.asarray(x) for x in jax.tree.leaves(in_float64(c))] for c in given)
+    masks = arrays.lengths, arrays.resets, reverse
+    ranks = cell.output_shape, len(cell.input_shape)
+    return oracle.scan(CELLS[name].step(cell), params, xs, start, first, *masks, *ranks)
 
 
 def close(actual: Any, expected: Any, dtype: Any = None, scale: float = 1.0) -> None:

@@ -68,8 +68,8 @@ def elman(activation):
 elman_tanh, elman_relu, elman_sigmoid = elman(np.tanh), elman(relu), elman(sigmoid)
 
 
-def one_sequence(step, params, xs, start, first, length, resets, reverse):
-    """Runs `xs [time, input]`; returns the last carry, the outputs, and the carry after every step."""
+def one_sequence(step, params, xs, start, first, length, resets, reverse, output_shape):
+    """Runs `xs [time, *input]`; returns the last carry, the outputs, and the carry after every step."""
     time = len(xs)
     carry, ys, history = start, {}, {}
     for t in reversed(range(length)) if reverse else range(length):
@@ -79,24 +79,25 @@ def one_sequence(step, params, xs, start, first, length, resets, reverse):
         carry, ys[t] = step(params, carry, xs[t])
         history[t] = carry
     for t in range(length, time):
-        ys[t] = np.zeros(start[0].size)
+        ys[t] = np.zeros(output_shape)
         history[t] = start if reverse else carry
     return carry, [ys[t] for t in range(time)], [history[t] for t in range(time)]
 
 
-def scan(step, params, xs, start, first, lengths=None, resets=None, reverse=False):
-    """Runs `xs [time, *batch, input]` from `start`, after a reset from `first`: lists of `[*batch, hidden]` leaves.
+def scan(step, params, xs, start, first, lengths=None, resets=None, reverse=False, output_shape=None, input_rank=1):
+    """Runs `xs [time, *batch, *input]` from `start`, after a reset from `first`: lists of leaves `[*batch, ...]`.
 
-    Returns last carry, outputs and history; the carries as lists of leaves.
+    An output has the shape of the first leaf, unless `output_shape` says another. Returns last carry, outputs and
+    history; the carries as lists of leaves.
     """
-    time, *batch, _ = xs.shape
-    size = start[0].shape[-1]
+    time, *batch = xs.shape[: xs.ndim - input_rank]
+    output_shape = start[0].shape[len(batch) :] if output_shape is None else output_shape
     lengths = np.full(batch, time) if lengths is None else np.asarray(lengths)
     resets = np.zeros((time, *batch), bool) if resets is None else np.asarray(resets)
     dtype = np.result_type(xs, *start, *first, *jax.tree.leaves(params))
-    ys = np.zeros((time, *batch, size), dtype)
-    last = [np.zeros((*batch, size), dtype) for _ in start]
-    history = [np.zeros((time, *batch, size), dtype) for _ in start]
+    ys = np.zeros((time, *batch, *output_shape), dtype)
+    last = [np.zeros(leaf.shape, dtype) for leaf in start]
+    history = [np.zeros((time, *leaf.shape), dtype) for leaf in start]
     for b in np.ndindex(*batch):
         carry, outputs, carries = one_sequence(
             step,
@@ -107,6 +108,7 @@ def scan(step, params, xs, start, first, lengths=None, resets=None, reverse=Fals
             int(lengths[b]),
             resets[(slice(None), *b)],
             reverse,
+            output_shape,
         )
         for leaf, value in zip(last, carry, strict=True):
             leaf[b] = value

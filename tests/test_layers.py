@@ -8,6 +8,7 @@ import pytest
 import lstm_jax as lj
 from lstm_jax.models import MLP, Linear, Network
 from tests.contenders import (
+    BASE,
     CELLS,
     Arrays,
     close,
@@ -34,7 +35,7 @@ def random_carry(layer, params, seed=2):
     return random_like(jax.eval_shape(lambda: layer.initial_carry(params, (3,))), seed)
 
 
-@contenders()
+@contenders(*BASE)
 def test_stacked_and_bidirectional_are_the_equations(x64, name, implementation):
     make = CELLS[name].make
     layer = lj.Stack((lj.Recurrent(make(3, 4), reverse=True), lj.Bidirectional(make(4, 2), make(4, 3))))

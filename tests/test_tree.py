@@ -50,7 +50,7 @@ def test_errors(named, message):
 
 
 def test_shapes_follow_jaxs_64_bits():
-    from lstm_jax.cells.dense import params_like
+    from lstm_jax.cells.call import params_like
 
     cell = lj.GRU(5, 6)
     assert params_like(cell, jnp.float64).w_x.dtype == jnp.float32

@@ -28,8 +28,10 @@ def as_layer(module: Any) -> Layer:
 
 
 def draws(module: Any) -> bool:
-    """Whether a layer drops anything, and so wants a key."""
-    return getattr(module, "dropout", 0) > 0 or any(map(draws, getattr(module, "layers", ())))
+    """Whether a layer, or a cell in it, wants a key."""
+    parts = [getattr(module, name, None) for name in ("cell", "backward_cell")] + list(getattr(module, "layers", ()))
+    own = getattr(module, "draws", False) or getattr(module, "dropout", 0) > 0
+    return own or any(draws(part) for part in parts if part is not None)
 
 
 def initialise(
@@ -120,7 +122,7 @@ def _redrawn(module: Any, fields: Mapping[str, Any]) -> Any:
     if not dataclasses.is_dataclass(module) or isinstance(module, type):
         return module
     own = {field.name for field in dataclasses.fields(module)}
-    if not hasattr(module, "project"):
+    if not hasattr(module, "project") or "cell" in own:  # a layer, or a cell around another
         return dataclasses.replace(module, **{name: _redrawn(getattr(module, name), fields) for name in own})
     if missing := fields.keys() - own:
         raise checks.fail("layer", f"cells with the options {', '.join(sorted(missing))}", repr(module))

@@ -24,7 +24,7 @@ from flax.core import meta
 
 from lstm_jax import checks, tree
 from lstm_jax.adapters.common import Initializer, as_layer, cast, initialise, run
-from lstm_jax.cells.dense import params_like
+from lstm_jax.cells.call import params_like
 from lstm_jax.types import Array, Carry
 
 

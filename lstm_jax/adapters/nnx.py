@@ -24,7 +24,7 @@ from flax import nnx
 
 from lstm_jax import checks, tree
 from lstm_jax.adapters.common import Initializer, as_layer, cast, draws, initialise, run
-from lstm_jax.cells.dense import params_like
+from lstm_jax.cells.call import params_like
 from lstm_jax.types import Array, Carry, Params
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -109,7 +109,7 @@ class Recurrent(_Weights):
           return_carry: calls return `(carry, ys)` instead of `ys`.
           deterministic: no dropout; `module.eval()` sets it, `module.train()` takes it back.
           chunk, unroll, implementation: as `lstm_jax.scan` has them.
-          rngs: "params" draws the parameters; a layer with dropout keeps a fork of "dropout".
+          rngs: "params" draws the parameters; a layer that draws anything keeps a fork of "dropout".
           dtype: of the computation, by default what Flax infers from inputs and parameters.
           param_dtype: of the parameters.
           kernel_init, recurrent_kernel_init, bias_init: Flax's initialisers for w_x, w_h and the biases in place of the
@@ -151,8 +151,7 @@ class Recurrent(_Weights):
           lengths: valid steps of each sequence, integers `[*batch]`; outputs past them are zero.
           resets: bool `[*batch, time]`: a new sequence begins before that step.
           deterministic, return_carry: in place of the attributes.
-          rngs: draws in place of the stream that the layer keeps, or is the key itself; cells that draw by themselves
-            need it.
+          rngs: draws in place of the stream that the layer keeps, or is the key itself.
         """
         params, xs = cast(self.layer, self._named(self.layer), xs, self.dtype)
         deterministic = self.deterministic if deterministic is None else deterministic

@@ -1,48 +1,51 @@
-"""What cells fed with vectors share: two matrices, a bias, and the product that joins them."""
+"""What cells fed with vectors share: sizes, the input product, the recurrent matrix, one call."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
+from lstm_jax.cells.call import check_call
 from lstm_jax.types import Array, Carry, wide
 
-
-def dot(a: Array, w: Array) -> Array:
-    """Returns a @ w, `[..., rows] x [rows, columns]`, accumulated and returned in float32 or better.
-
-    `a` is read in the weights' dtype: a float32 carry under bfloat16 weights costs a bfloat16 product.
-    """
-    return jnp.matmul(a.astype(w.dtype), w, preferred_element_type=wide(w.dtype))
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda a: a,
+    "sigmoid(-1,1)": lambda a: 2 * jax.nn.sigmoid(a) - 1,
+    "sigmoid(-2,2)": lambda a: 4 * jax.nn.sigmoid(a) - 2,
+}
+"""By name; each cell says which it takes."""
+SQUASHING = ("tanh", "identity", "sigmoid(-1,1)", "sigmoid(-2,2)")
+"""Those of a memory's input and output."""
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseCell:
-    """The part of a cell that does not depend on its equations: fields, initialisation, the input product.
+class VectorCell:
+    """The part of a cell that does not depend on its recurrence; not a cell of its own.
 
-    A subclass names its gates, its parameters' type and its equations. Not a cell of its own.
+    A subclass names its parameters' type, whose `w_x` tells their dtype, and its equations: `preactivate` and `update`
+    where they split (see `SplitCell`), else `step`.
     """
 
     input_size: int
     hidden_size: int
-    use_bias: bool = True
-    w_x_init: inits.WeightInit = inits.Glorot()
-    w_h_init: inits.WeightInit = inits.Orthogonal()
-    b_init: inits.BiasInit = inits.ZeroBias()
 
-    gates: ClassVar[tuple[str, ...]]
     params_type: ClassVar[type]
+    output_leaf: ClassVar[int | None] = 0
+    """Which leaf of the carry is the output, None where none is."""
 
     def __post_init__(self):
         checks.positive_int("input_size", self.input_size)
         checks.positive_int("hidden_size", self.hidden_size)
-        checks.boolean("use_bias", self.use_bias)
-        for name in ("w_x_init", "w_h_init", "b_init"):
-            if not callable(getattr(self, name)):
-                raise checks.fail(name, "an initialiser from lstm_jax.inits", repr(getattr(self, name)))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_init") and not callable(value):
+                raise checks.fail(field.name, "an initialiser from lstm_jax.inits", repr(value))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -50,41 +53,41 @@ class DenseCell:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        return (self.hidden_size,)
+        return (self.output_size,)
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in the output."""
+        return self.hidden_size
+
+    @property
+    def splits(self) -> bool:
+        """Whether the step is `update(carry, preactivate(params, carry, z))`."""
+        return type(self).step is VectorCell.step
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
-        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
-        key_x, key_h, key_b = jax.random.split(key, 3)
-        return self.params_type(
-            self._matrix(self.w_x_init, key_x, self.input_size, dtype),
-            self._matrix(self.w_h_init, key_h, self.hidden_size, dtype),
-            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
-        )
-
-    def _matrix(self, init: inits.WeightInit, key: Array, rows: int, dtype: Any) -> Array:
-        keys = jax.random.split(key, len(self.gates))
-        gates = jax.vmap(lambda key: init(key, (rows, self.hidden_size), dtype))(keys)
-        return jnp.moveaxis(gates, 0, 1).reshape(rows, -1)
+        """Returns fresh parameters in `dtype`."""
+        raise NotImplementedError
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Carry:
         """Returns zeros `[*batch, hidden_size]` in `dtype`, by default the parameters' own."""
+        return self.zeros(params, batch_shape, dtype, self.hidden_size)
+
+    def zeros(self, params: Any, batch_shape: tuple[int, ...], dtype: Any, size: int) -> Array:
+        """Returns one leaf of a first carry, `[*batch, size]`."""
         if not isinstance(params, self.params_type):
             raise checks.fail("params", f"{self.params_type.__name__}, as `init` returns them", checks.describe(params))
         checks.shape("batch_shape", batch_shape)
         if dtype is not None:
             checks.float_dtype("dtype", dtype)
-        return jnp.zeros((*batch_shape, self.hidden_size), params.w_h.dtype if dtype is None else dtype)
+        return jnp.zeros((*batch_shape, size), params.w_x.dtype if dtype is None else dtype)
 
     def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
         """Returns the parameters as they are: nothing here is random."""
         return params
 
-    def project(self, params: Any, x: Array, *, key: Array | None = None) -> Array:
-        """Returns W_x x + b, `[*batch, gates * hidden_size]`, in float32 or better."""
-        z = dot(x, params.w_x)
-        return z if params.b is None else z + params.b.astype(z.dtype)
+    def project(self, params: Any, x: Array, *, key: Array | None = None) -> Any:
+        raise NotImplementedError
 
     def preactivate(self, params: Any, carry: Carry, z: Any) -> Any:
         raise NotImplementedError
@@ -93,9 +96,9 @@ class DenseCell:
         raise NotImplementedError
 
     def step(self, params: Any, carry: Carry, z: Any) -> tuple[Carry, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
-        carry, h = self.update(carry, self.preactivate(params, carry, z))
-        return carry, h.astype(params.w_h.dtype)
+        """Returns the next carry and the output `[*batch, output_size]` in the parameters' dtype."""
+        carry, y = self.update(carry, self.preactivate(params, carry, z))
+        return carry, y.astype(params.w_x.dtype)
 
     def __call__(self, params: Any, carry: Carry, x: Array, *, key: Array | None = None) -> tuple[Carry, Array]:
         """Takes one step from `x [*batch, input_size]`; returns `(carry, y)`.
@@ -106,42 +109,71 @@ class DenseCell:
         return self.step(params, carry, self.project(params, x, key=key))
 
 
-def check_call(cell: Any, params: Any, carry: Carry, x: Any, *, batch_shape: tuple[int, ...]) -> None:
-    """Checks one call of any cell: parameters, one dtype for them and the input, the input's and the carry's shape."""
-    checks.array("x", x)
-    rank = len(cell.input_shape)
-    if x.ndim < rank or x.shape[x.ndim - rank :] != cell.input_shape:
-        raise checks.fail("x", f"shape [*batch, {', '.join(map(str, cell.input_shape))}]", checks.describe(x))
-    check_params(cell, params, "x", x.dtype)
-    check_carry(cell, params, carry, batch_shape)
+@dataclasses.dataclass(frozen=True)
+class InputCell(VectorCell):
+    """A cell with an input matrix `w_x [input, gates * hidden]` and a bias `b`; not a cell of its own."""
+
+    use_bias: bool = True
+    w_x_init: inits.WeightInit = inits.Glorot()
+    b_init: inits.BiasInit = inits.ZeroBias()
+
+    gates: ClassVar[tuple[str, ...]]
+    """Of `w_x` and `b`, in their order."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.boolean("use_bias", self.use_bias)
+
+    def project(self, params: Any, x: Array, *, key: Array | None = None) -> Any:
+        """Returns W_x x + b, `[*batch, gates * hidden_size]`, in float32 or better."""
+        return biased(dot(x, params.w_x), params.b)
 
 
-def check_params(cell: Any, params: Any, name: str, dtype: Any) -> None:
-    """Parameters of the right structure and shapes, all of the one dtype that input `name` has."""
-    checks.float_dtype(name, dtype)
-    checks.same_tree("params", params, params_like(cell, jnp.dtype(dtype)))
-    dtypes = sorted({str(p.dtype) for p in jax.tree.leaves(params)})
-    if len(dtypes) > 1:
-        raise checks.fail("params", "one dtype throughout", " and ".join(dtypes))
-    if dtypes != [str(dtype)]:
-        raise checks.fail(name, f"the parameters' dtype {dtypes[0]}", str(jnp.dtype(dtype)))
+@dataclasses.dataclass(frozen=True)
+class DenseCell(InputCell):
+    """A cell with a dense recurrent matrix `w_h [state, recurrent gates * hidden]`; not a cell of its own."""
+
+    w_h_init: inits.WeightInit = inits.Orthogonal()
+
+    @property
+    def state_size(self) -> int:
+        """Rows of `w_h`: the numbers of h."""
+        return self.hidden_size
+
+    @property
+    def recurrent_gates(self) -> tuple[str, ...]:
+        """Of `w_h`, in their order."""
+        return self.gates
+
+    def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
+        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
+        checks.typed_key("key", key)
+        checks.float_dtype("dtype", dtype)
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return self.params_type(
+            matrix(self.w_x_init, key_x, self.input_size, len(self.gates), self.hidden_size, dtype),
+            matrix(self.w_h_init, key_h, self.state_size, len(self.recurrent_gates), self.hidden_size, dtype),
+            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
+        )
 
 
-def params_like(module: Any, dtype: Any) -> Any:
-    """The structure and shapes of what `init` returns."""
-    return _params_like(module, jax.dtypes.canonicalize_dtype(dtype))  # float64 is float32 while JAX has no 64 bits
+def dot(a: Array, w: Array) -> Array:
+    """Returns a @ w, `[..., rows] x [rows, columns]`, accumulated and returned in float32 or better.
+
+    `a` is read in the weights' dtype: a float32 carry under bfloat16 weights costs a bfloat16 product.
+    """
+    return jnp.matmul(a.astype(w.dtype), w, preferred_element_type=wide(w.dtype))
 
 
-@functools.lru_cache(maxsize=256)
-def _params_like(module: Any, dtype: Any) -> Any:
-    return jax.eval_shape(lambda: module.init(jax.random.key(0), dtype))
+def biased(a: Array, b: Array | None) -> Array:
+    """Returns a + b in the dtype of `a`; without a bias `a` itself."""
+    return a if b is None else a + b.astype(a.dtype)
 
 
-def check_carry(cell: Any, params: Any, carry: Carry, batch_shape: tuple[int, ...], name: str = "carry") -> None:
-    expected = jax.eval_shape(lambda: cell.initial_carry(params, batch_shape))
-    checks.same_tree(name, carry, expected)
-    for leaf in jax.tree.leaves(carry):
-        checks.float_dtype(name, leaf.dtype)
+def matrix(init: inits.WeightInit, key: Array, rows: int, gates: int, columns: int, dtype: Any) -> Array:
+    """Draws `[rows, gates * columns]`, each gate's matrix on its own."""
+    drawn = jax.vmap(lambda key: init(key, (rows, columns), dtype))(jax.random.split(key, gates))
+    return jnp.moveaxis(drawn, 0, 1).reshape(rows, -1)
 
 
 def split_gates(a: Array, gates: int) -> list[Array]:

@@ -1,16 +1,11 @@
 """The vanilla recurrent network."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
-from lstm_jax import checks
-from lstm_jax.cells.dense import DenseCell, dot, like
+from lstm_jax import checks, inits
+from lstm_jax.cells.dense import ACTIVATIONS, DenseCell, dot, like
 from lstm_jax.types import Array
-
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 
 
 class ElmanParams(NamedTuple):
@@ -39,7 +34,7 @@ class Elman(DenseCell):
 
     def __post_init__(self):
         super().__post_init__()
-        checks.one_of("activation", self.activation, tuple(ACTIVATIONS))
+        checks.one_of("activation", self.activation, ("tanh", "relu", "sigmoid"))
 
     def preactivate(self, params: ElmanParams, carry: Array, z: Array) -> Array:
         return z + dot(carry, params.w_h)
@@ -47,3 +42,11 @@ class Elman(DenseCell):
     def update(self, carry: Array, a: Array) -> tuple[Array, Array]:
         h = ACTIVATIONS[self.activation](a)
         return like(carry, h)[0], h
+
+
+def IRNN(input_size: int, hidden_size: int, scale: float = 1.0, **options: Any) -> Elman:  # noqa: N802 -- reads as a cell
+    """Returns the Elman network of Le et al.: ReLU, and a recurrent matrix that starts as the identity times `scale`.
+
+    References: Le, Jaitly, Hinton 2015, https://arxiv.org/abs/1504.00941
+    """
+    return Elman(input_size, hidden_size, activation="relu", w_h_init=inits.Identity(scale), **options)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
-from lstm_jax.cells.dense import DenseCell, dot, like, split_gates
+from lstm_jax.cells.dense import DenseCell, biased, dot, like, split_gates
 from lstm_jax.types import Array
 
 
@@ -47,6 +47,10 @@ class GRU(DenseCell):
         super().__post_init__()
         checks.boolean("reset_after", self.reset_after)
 
+    @property
+    def splits(self) -> bool:
+        return self.reset_after
+
     def init(self, key: Array, dtype: Any = jnp.float32) -> GRUParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
         params = super().init(key, dtype)
@@ -59,12 +63,14 @@ class GRU(DenseCell):
         """Returns r, z, the candidate's input part and, when the reset comes after the product, its recurrent part."""
         *x, x_n = split_gates(z, 3)
         if self.reset_after:
-            *h, h_n = split_gates(dot(carry, params.w_h), 3)
-            if params.b_hn is not None:
-                h_n = h_n + params.b_hn.astype(h_n.dtype)
-            return x[0] + h[0], x[1] + h[1], x_n, h_n
+            *h, h_n = split_gates(self.recurrent(params, carry), 3)
+            return x[0] + h[0], x[1] + h[1], x_n, biased(h_n, params.b_hn)
         h = split_gates(dot(carry, params.w_h[:, : 2 * self.hidden_size]), 2)
         return x[0] + h[0], x[1] + h[1], x_n
+
+    def recurrent(self, params: Any, carry: Array) -> Array:
+        """Returns W_h h, `[*batch, 3 * hidden_size]`."""
+        return dot(carry, params.w_h)
 
     def update(self, carry: Array, a: tuple[Array, ...]) -> tuple[Array, Array]:
         r, z, x_n, h_n = a
@@ -82,4 +88,4 @@ class GRU(DenseCell):
         r, z, x_n = self.preactivate(params, carry, z)
         w_hn = params.w_h[:, 2 * self.hidden_size :]
         carry, h = self._mix(carry, z, x_n + dot(jax.nn.sigmoid(r) * carry.astype(r.dtype), w_hn))
-        return carry, h.astype(params.w_h.dtype)
+        return carry, h.astype(params.w_x.dtype)

@@ -27,7 +27,19 @@ class LSTMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LSTM(DenseCell):
+class MemoryCell(DenseCell):
+    """A dense cell that carries its output h and a memory c, and starts to keep; not a cell of its own."""
+
+    b_init: inits.BiasInit = inits.KeepBias()
+
+    def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
+        """Returns zeros in `dtype`, by default the parameters' own: two arrays, which may be donated."""
+        sizes = self.state_size, self.hidden_size
+        return LSTMCarry(*(self.zeros(params, batch_shape, dtype, size) for size in sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM(MemoryCell):
     """The LSTM that PyTorch, Keras and cuDNN mean by the name.
 
         i, f, o = sigmoid(W_x x + W_h h + b),    g = tanh(W_x x + W_h h + b)
@@ -40,20 +52,19 @@ class LSTM(DenseCell):
     Gers, Schmidhuber, Cummins 2000, https://doi.org/10.1162/089976600300015015
     """
 
-    b_init: inits.BiasInit = inits.KeepBias()
-
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     params_type: ClassVar[type] = LSTMParams
-
-    def initial_carry(self, params: LSTMParams, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
-        """Returns zeros in `dtype`, by default the parameters' own: two arrays, which may be donated."""
-        return LSTMCarry(*(DenseCell.initial_carry(self, params, batch_shape, dtype) for _ in range(2)))
 
     def preactivate(self, params: LSTMParams, carry: LSTMCarry, z: Array) -> Array:
         return z + dot(carry.h, params.w_h)
 
     def update(self, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
-        i, f, g, o = split_gates(a, 4)
-        c = jax.nn.sigmoid(f) * carry.c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        h, c = gated(carry.c, a)
         return LSTMCarry(*like(carry, h, c)), h
+
+
+def gated(c: Array, a: Array) -> tuple[Array, Array]:
+    """Returns h' and c' of an LSTM from its memory and its four pre-activations."""
+    i, f, g, o = split_gates(a, 4)
+    c = jax.nn.sigmoid(f) * c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c

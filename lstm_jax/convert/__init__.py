@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from lstm_jax import checks
 from lstm_jax.cells import Elman
-from lstm_jax.cells.dense import params_like
+from lstm_jax.cells.call import params_like
 from lstm_jax.convert.arrange import as_array, read, write
 from lstm_jax.convert.nesting import from_state_dict, read_each, suffixes, to_state_dict, write_each
 from lstm_jax.types import Array, Params

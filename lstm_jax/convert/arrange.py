@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
-from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.cells.dense import params_like, split_gates
+from lstm_jax.cells import GRU, LSTM, MGU, Elman, ProjectedLSTM
+from lstm_jax.cells.call import params_like
+from lstm_jax.cells.dense import split_gates
 from lstm_jax.convert.layouts import LAYOUTS, Entry, Layout
 from lstm_jax.types import Array, Params
 
@@ -31,7 +32,7 @@ def read(library: str, cell: Any, source: Any, module: Any = None) -> Params:
     found: dict[Place, Array] = {}
     for entry in _entries(layout, cell):
         array = as_array(f"source: {entry.name}", _find(source, entry.name))
-        for place, piece in _cut(entry, array, shapes, cell.hidden_size):
+        for place, piece in _cut(entry, array, cell, shapes):
             sign, shift = _change(layout, place)
             found[place] = found[place] + sign * piece if place in found else _moved(sign * piece, shift)
     leaves: dict[str, Array | None] = dict.fromkeys(cell.params_type._fields)
@@ -39,7 +40,7 @@ def read(library: str, cell: Any, source: Any, module: Any = None) -> Params:
     for leaf, shape in shapes.items():
         places = [(leaf, gate) for gate in _gates(cell, leaf)]
         if cell.use_bias or leaf not in _BIASES:
-            zeros = jnp.zeros((*shape[:-1], cell.hidden_size), dtype)
+            zeros = jnp.zeros((*shape[:-1], shape[-1] // len(places)), dtype)
             leaves[leaf] = jnp.concatenate([found.get(place, zeros) for place in places], axis=-1)
         else:
             for place in places:
@@ -64,7 +65,8 @@ def write(library: str, cell: Any, params: Params, cell_type: str | None = None)
     def take(place: Place) -> Array:
         piece = left.pop(place, None)
         if piece is None:  # written before: the two add up
-            return jnp.zeros((*shapes[place[0]][:-1], cell.hidden_size), params.w_h.dtype)
+            *rows, columns = shapes[place[0]]
+            return jnp.zeros((*rows, columns // len(_gates(cell, place[0]))), params.w_h.dtype)
         sign, shift = _change(layout, place)
         return sign * _moved(piece, -shift)
 
@@ -103,15 +105,19 @@ def _names(source: Any) -> list[str]:
 
 
 def _available(library: str, cell: Any) -> dict[str, Layout]:
-    kind = type(cell).__name__ if type(cell) in (LSTM, GRU, Elman) else ""
-    if kind == "GRU" and not cell.reset_after:
-        kind = "GRU(reset_after=False)"
+    kind = type(cell).__name__ if type(cell) in _KINDS else ""
+    if kind in ("GRU", "MGU"):
+        kind += "" if cell.reset_after else "(reset_after=False)"
     found = LAYOUTS[library].get(kind, {})
     if kind == "Elman":
         found = {name: layout for name, layout in found.items() if cell.activation in layout.activations}
     if not found:
         raise checks.fail("target", f"a cell that {library} has too", repr(cell))
     return found
+
+
+_KINDS = (LSTM, GRU, Elman, MGU, ProjectedLSTM)
+"""Our cells that others have, by their exact types: a subclass may be another function."""
 
 
 def _recognise(library: str, cell: Any, source: Any) -> Layout:
@@ -147,11 +153,13 @@ def _find(source: Any, name: str) -> Any:
     return source
 
 
-def _cut(entry: Entry, array: Array, shapes: dict, hidden_size: int) -> list[tuple[Place, Array]]:
+def _cut(entry: Entry, array: Array, cell: Any, shapes: dict) -> list[tuple[Place, Array]]:
     """Their array in its smallest pieces, each as it stands in ours."""
     blocks = _blocks(entry)
     rows = [shapes[block[0][0]][:-1] for block in blocks]  # () for a vector
-    columns = len(blocks[0]) * hidden_size
+    leaf = blocks[0][0][0]
+    width = shapes[leaf][-1] // len(_gates(cell, leaf))
+    columns = len(blocks[0]) * width
     first = (len(blocks),) if entry.stacked else (sum(r[0] for r in rows),) if rows[0] else ()
     shape = (*first, columns)[:: -1 if entry.turned else 1]
     if array.shape != shape:
@@ -160,7 +168,7 @@ def _cut(entry: Entry, array: Array, shapes: dict, hidden_size: int) -> list[tup
     ends = itertools.accumulate(math.prod(r) for r in rows)
     cut = jnp.split(pieces, list(ends)[:-1])
     return [
-        (place, piece.reshape(*r, hidden_size))
+        (place, piece.reshape(*r, width))
         for block, r, part in zip(blocks, rows, cut, strict=True)
         for place, piece in zip(block, split_gates(part, len(block)), strict=True)
     ]
@@ -188,6 +196,7 @@ def _entries(layout: Layout, cell: Any) -> list[Entry]:
 
 
 _BIASES = ("b", "b_hn")
+_OTHER_GATES: dict[str, tuple[str, ...]] = {"b_hn": ("n",), "w_p": ("p",)}
 
 
 def _shapes(cell: Any) -> dict[str, tuple[int, ...]]:
@@ -197,7 +206,7 @@ def _shapes(cell: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _gates(cell: Any, leaf: str) -> tuple[str, ...]:
-    return ("n",) if leaf == "b_hn" else cell.gates
+    return _OTHER_GATES.get(leaf, cell.gates)
 
 
 def require_zero(name: str, array: Array, expected: str, got: str) -> None:

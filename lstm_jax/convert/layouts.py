@@ -78,12 +78,14 @@ def _per_gate(gates: str, bias: str, rename: Mapping[str, str] = {}) -> tuple[En
 
 
 _LSTM, _GRU, _GRU_BEFORE, _ELMAN = "LSTM", "GRU", "GRU(reset_after=False)", "Elman"
+_MGU, _PROJECTED = "MGU", "ProjectedLSTM"
 
 _NNX_GRU = (_row("dense_i/kernel", "w_x:rzn"), _row("dense_h/kernel", "w_h:rzn"), _row("dense_i/bias", "b:rzn"))
 
 LAYOUTS: dict[str, dict[str, dict[str, Layout]]] = {
     "PyTorch": {
         _LSTM: {"LSTM": Layout(_torch("ifgo", "b:ifgo"), expected={"proj_size": 0})},
+        _PROJECTED: {"LSTM(proj_size)": Layout((*_torch("ifgo", "b:ifgo"), _turned("weight_hr", "w_p:p")))},
         _GRU: {"GRU": Layout(_torch("rzn", "b:rz b_hn:n"))},
         _ELMAN: {
             "RNN": Layout(_torch("h", "b:h"), activations=("tanh", "relu"), expected={"nonlinearity": "activation"})
@@ -154,6 +156,7 @@ LAYOUTS: dict[str, dict[str, dict[str, Layout]]] = {
     "Flax linen": {
         _LSTM: {"LSTMCell": Layout(_per_gate("ifgo", bias="h"), bias_optional=False)},
         _GRU: {"GRUCell": Layout((*_per_gate("rzn", bias="i"), _row("hn/bias", "b_hn:n")), bias_optional=False)},
+        _MGU: {"MGUCell": Layout((*_per_gate("fn", bias="i"), _row("hn/bias", "b_hn:n")), bias_optional=False)},
         _ELMAN: {"SimpleCell": Layout(_per_gate("h", bias="i", rename={"ih": "i", "hh": "h"}), bias_optional=False)},
     },
     "Flax nnx": {

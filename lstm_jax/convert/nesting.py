@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
-from lstm_jax.cells.dense import params_like
+from lstm_jax.cells.call import params_like
 from lstm_jax.convert.arrange import require_zero
 from lstm_jax.layers import Bidirectional, BidirectionalParams, Recurrent, RecurrentParams, Stack
 from lstm_jax.types import Array, Params

@@ -8,7 +8,7 @@ import jax
 
 from lstm_jax import checks
 from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.kernels import cpu, xla, xla_vjp
+from lstm_jax.kernels import associative, cpu, xla, xla_vjp
 from lstm_jax.kernels.memory import keep_memory as keep_memory
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Cell, Params
@@ -20,8 +20,8 @@ class Kernel(NamedTuple):
     run: Callable[[Any, Options, Params, Sequence], tuple[Carry, Any]]
     cells: tuple[type, ...] | None = None
     """Types of cells, None for all."""
-    without: dict[str, Any] = {}  # noqa: RUF012 (read only)
-    """Options of a cell that it cannot serve."""
+    needs: str | None = None
+    """What a cell must have: the name of an attribute that is True."""
     platforms: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
     history: bool = True
@@ -44,9 +44,11 @@ TABLE = {
         varying=False,
         missing=cpu.missing,
     ),
-    "xla_vjp": Kernel(xla_vjp.run_vjp, cells=(LSTM, GRU, Elman), without={"reset_after": False}, varying=False),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, needs="splits", varying=False),
     "xla": Kernel(xla.run),
+    "associative": Kernel(associative.run, needs="affine"),
 }
+REFERENCE = "xla"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +72,12 @@ def refusal(
         return f"platform: {name!r} serves {', '.join(kernel.platforms)}, got {platform()}"
     if (why := kernel.missing()) is not None:
         return why
+    if name != REFERENCE:
+        cell = compiled_as(cell)
     if kernel.cells is not None and type(cell) not in kernel.cells:
         return f"`cell`: {name!r} serves {', '.join(c.__name__ for c in kernel.cells)}, got {type(cell).__name__}"
-    for option, value in kernel.without.items():
-        if getattr(cell, option, None) == value:
-            return f"`cell`: {name!r} does not serve {option}={value!r}"
+    if kernel.needs is not None and not getattr(cell, kernel.needs, False):
+        return f"`cell`: {name!r} serves cells with `{kernel.needs}`, got {cell}"
     if kernel.dtypes is not None and dtype is not None and str(dtype) not in kernel.dtypes:
         return f"`xs`: {name!r} serves {', '.join(kernel.dtypes)}, got {dtype}"
     if return_history and not kernel.history:
@@ -82,6 +85,19 @@ def refusal(
     if varying and not kernel.varying:
         return f"`xs`: {name!r} serves `jax.shard_map` with check_vma=False alone"
     return None
+
+
+def compiled_as(cell: Cell) -> Cell:
+    """Returns the cell that compiled loops see: itself, unless it says that it `runs_as` another."""
+    return getattr(cell, "runs_as", cell)
+
+
+def recast(name: str, cell: Cell, params: Params) -> tuple[Cell, Params]:
+    """Returns the cell and the prepared parameters that an implementation runs: for the reference, as they are."""
+    other = compiled_as(cell)
+    if name == REFERENCE or other is cell:
+        return cell, params
+    return other, cell.recast(params)  # pyright: ignore[reportAttributeAccessIssue] -- comes with `runs_as`
 
 
 def explain(

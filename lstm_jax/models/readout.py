@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
-from lstm_jax.cells.dense import dot, params_like
+from lstm_jax.cells.call import params_like
+from lstm_jax.cells.dense import dot
 from lstm_jax.types import Array, Carry, Layer, Params
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}

@@ -1,7 +1,7 @@
-"""What every task offers, and the two ways in which a network's answers are judged."""
+"""What tasks have in common: how sequences are drawn, where answers stand, and how they are judged."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,72 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from lstm_jax import losses
-
-
-class Batch(NamedTuple):
-    """Time-major sequences; targets and mask stand beside the outputs that a network gives at every step."""
-
-    inputs: Array  # [time, batch, input_size]; zero past a sequence's end
-    targets: Array  # [time, batch] int32 classes, or [time, batch, output_size] floats; zero where the mask is False
-    mask: Array  # [time, batch] bool; True where the loss counts
-
-
-class Task(Protocol):
-    """A long-range problem as a pure generator of sequences, with the measures that judge a network on it.
-
-    A task is a frozen dataclass: hashable, equal by value, static under jit. `outputs` below are what a network gives
-    at every step, `[time, batch, output_size]` in any float dtype: logits where `kind` is `"classification"`,
-    predictions where it is `"regression"`. They are read only where the mask is True.
-    """
-
-    @property
-    def kind(self) -> Literal["classification", "regression"]: ...
-
-    @property
-    def length(self) -> int:
-        """The figure by which the task grows, as its paper counts it."""
-        ...
-
-    @property
-    def time(self) -> int:
-        """The steps of a batch: those of the longest sequence."""
-        ...
-
-    @property
-    def input_size(self) -> int: ...
-
-    @property
-    def output_size(self) -> int: ...
-
-    @property
-    def chance(self) -> float:
-        """What `error` comes to, on average, for the best answer that takes no notice of the sequence."""
-        ...
-
-    @property
-    def t_max(self) -> int | None:
-        """The horizon recommended for chrono initialisation, or None where none is needed."""
-        ...
-
-    def sample(self, key: Array, batch_size: int, dtype: DTypeLike = jnp.float32) -> Batch:
-        """Draws `batch_size` independent sequences, inputs in `dtype`: the same key, the same batch."""
-        ...
-
-    def loss(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """What training makes small: a scalar of float32 or better."""
-        ...
-
-    def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """The figure to print beside `chance`: a scalar."""
-        ...
-
-    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """Whether each sequence is processed correctly, by the paper's measure: `[batch]` bool."""
-        ...
-
-    def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """Whether a batch of test sequences shows the task solved: a bool scalar."""
-        ...
+from lstm_jax.tasks.types import Batch
 
 
 def at_least(least: int, **fields: int) -> None:
@@ -84,10 +19,14 @@ def at_least(least: int, **fields: int) -> None:
             raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
 
 
-class AnswerAtEnd(ABC):
-    """A task whose only target stands at the last step of each sequence."""
+def floating(dtype: DTypeLike) -> None:
+    """Raises a ValueError unless `dtype` is a float."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"`dtype` must be a float dtype; got {jnp.dtype(dtype)}")
 
-    tolerance: ClassVar[float]
+
+class Sequences(ABC):
+    """A task with targets at any steps of its sequences."""
 
     @property
     @abstractmethod
@@ -104,8 +43,8 @@ class AnswerAtEnd(ABC):
         return self.time
 
     @abstractmethod
-    def draw(self, key: Array, batch_size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
-        """Draws inputs `[time, batch, input_size]`, free past the ends, answers `[batch, ...]`, lengths `[batch]`."""
+    def generate(self, key: Array, batch_size: int, dtype: DTypeLike) -> Batch:
+        """Draws what `sample` returns, the arguments being checked."""
 
     @abstractmethod
     def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
@@ -120,14 +59,31 @@ class AnswerAtEnd(ABC):
             dtype: the float dtype of the inputs. Targets that are floats have this dtype or float32, the wider one.
 
         Returns:
-            A Batch whose mask is True exactly once per sequence, at its last step.
+            A Batch whose mask is True where a sequence has a target.
 
         Raises:
             ValueError: `batch_size` is not an integer of at least 1, or `dtype` is not a float.
         """
         at_least(1, batch_size=batch_size)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"`dtype` must be a float dtype; got {jnp.dtype(dtype)}")
+        floating(dtype)
+        return self.generate(key, batch_size, dtype)
+
+    def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether every sequence is processed correctly: a bool scalar."""
+        return jnp.all(self.correct(outputs, targets, mask))
+
+
+class AnswerAtEnd(Sequences):
+    """A task whose only target stands at the last step of each sequence, where alone the mask is True."""
+
+    tolerance: ClassVar[float]
+
+    @abstractmethod
+    def draw(self, key: Array, batch_size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
+        """Draws inputs `[time, batch, input_size]`, free past the ends, answers `[batch, ...]`, lengths `[batch]`."""
+
+    def generate(self, key: Array, batch_size: int, dtype: DTypeLike) -> Batch:
+        """Draws sequences with the answer at the last step, zeros past the end."""
         inputs, answers, lengths = self.draw(key, batch_size, dtype)
         t = jnp.arange(self.time, dtype=jnp.int32)[:, None]
         mask = t == lengths - 1
@@ -178,9 +134,10 @@ class Classification(AnswerAtEnd):
         return jnp.all(jnp.all(distance < self.tolerance, axis=-1) | ~mask, axis=0)
 
 
-class Regression(AnswerAtEnd):
-    """Judges predictions: mean squared error, and the absolute error under a tolerance."""
+class StepwiseRegression(Sequences):
+    """Judges predictions at any steps: mean squared error, and the absolute error under a tolerance."""
 
+    tolerance: ClassVar[float]
     kind: Literal["classification", "regression"] = "regression"
 
     def loss(self, outputs: Array, targets: Array, mask: Array) -> Array:
@@ -192,7 +149,11 @@ class Regression(AnswerAtEnd):
         return losses.mean_squared_error(outputs, targets, mask)
 
     def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """Whether the absolute error is under `tolerance` at the masked step: `[batch]` bool."""
+        """Whether the absolute error is under `tolerance` at every masked step: `[batch]` bool."""
         outputs, targets, mask = losses.check_values(outputs, targets, mask)
         distance = jnp.abs(outputs.astype(jnp.float32) - targets.astype(jnp.float32))
         return jnp.all((distance < self.tolerance) | ~mask[..., None], axis=(0, -1))
+
+
+class Regression(StepwiseRegression, AnswerAtEnd):
+    """Judges the prediction at the last step."""

@@ -135,6 +135,7 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "linen-LSTMCell": lambda: linen(_lstm(), lambda nn: nn.LSTMCell(HIDDEN)),
     "linen-OptimizedLSTMCell": lambda: linen(_lstm(), lambda nn: nn.OptimizedLSTMCell(HIDDEN)),
     "linen-GRUCell": lambda: linen(_gru(), lambda nn: nn.GRUCell(HIDDEN)),
+    "linen-MGUCell": lambda: linen(lj.MGU(INPUT, HIDDEN, reset_after=True), lambda nn: nn.MGUCell(HIDDEN)),
     "nnx-LSTMCell": lambda: nnx(_lstm(), lambda nnx: nnx.LSTMCell, "LSTMCell"),
     "nnx-OptimizedLSTMCell": lambda: nnx(_lstm(), lambda nnx: nnx.OptimizedLSTMCell),
     "nnx-GRUCell": lambda: nnx(_gru(), lambda nnx: nnx.GRUCell),

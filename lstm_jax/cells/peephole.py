@@ -1,0 +1,132 @@
+"""The LSTM with peepholes, and the variants that take one of its parts away."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import checks, inits
+from lstm_jax.cells.dense import ACTIVATIONS, SQUASHING, dot, like, split_gates
+from lstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMParams, MemoryCell
+from lstm_jax.types import Array, Cell
+
+OPEN = 40.0
+"""A bias with which a gate is 1 in every dtype: sigmoid(40) = 1 - 4e-18."""
+
+
+class PeepholeParams(NamedTuple):
+    """`w_x [input, gates * hidden]`, `w_h [hidden, gates * hidden]`, `b [gates * hidden]` or None; gates i, f, g, o.
+
+    `p [gates * hidden]` or None: the peepholes of i, f, o. Gates that the cell has not are missing everywhere.
+    """
+
+    w_x: Array
+    w_h: Array
+    b: Array | None
+    p: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PeepholeLSTM(MemoryCell):
+    """An LSTM whose gates see the memory; its carry is `LSTMCarry(h, c)`.
+
+        i = sigmoid(W_xi x + W_hi h + p_i c + b_i)
+        f = sigmoid(W_xf x + W_hf h + p_f c + b_f)
+        g = phi(W_xg x + W_hg h + b_g)
+        c' = f c + i g
+        o = sigmoid(W_xo x + W_ho h + p_o c' + b_o)
+        h' = o psi(c'),    y = h'
+
+    The peepholes p are vectors, one weight a unit, and start at zero. What Greff et al. took away, one at a time:
+
+        NIG, NFG, NOG    `open_gates=("i",)`, `("f",)` or `("o",)`: that gate is 1 (NFG: the LSTM of 1997)
+        NIAF, NOAF       `input_activation="identity"`, `output_activation="identity"`: phi or psi is left out
+        CIFG             `coupled=True`: i = 1 - f
+        NP               `peepholes=False`: p = 0, and o depends on nothing of its own step
+
+    `FullGateLSTM` is their FGR. Without peepholes, and with both tanh, the cell is an LSTM of other weights and runs in
+    its kernels.
+
+    References: Gers and Schmidhuber 2000, https://doi.org/10.1109/IJCNN.2000.861302; Graves 2013,
+    https://arxiv.org/abs/1308.0850; Greff et al. 2015, https://arxiv.org/abs/1503.04069
+    """
+
+    peepholes: bool = True
+    open_gates: tuple[str, ...] = ()
+    coupled: bool = False
+    input_activation: str = "tanh"
+    output_activation: str = "tanh"
+    p_init: inits.BiasInit = inits.ZeroBias()
+
+    params_type: ClassVar[type] = PeepholeParams
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.boolean("peepholes", self.peepholes)
+        checks.boolean("coupled", self.coupled)
+        if not isinstance(self.open_gates, tuple) or not set(self.open_gates) <= set("ifo"):
+            raise checks.fail("open_gates", "a tuple of some of 'i', 'f', 'o'", repr(self.open_gates))
+        if self.coupled and set(self.open_gates) & set("if"):
+            raise checks.fail("open_gates", "neither 'i' nor 'f' where they are coupled", repr(self.open_gates))
+        checks.one_of("input_activation", self.input_activation, SQUASHING)
+        checks.one_of("output_activation", self.output_activation, SQUASHING)
+
+    @property
+    def gates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride] -- by options
+        absent = {*self.open_gates, *("i" if self.coupled else "")}
+        return tuple(gate for gate in "ifgo" if gate not in absent)
+
+    @property
+    def peeping(self) -> tuple[str, ...]:
+        """The gates that see the memory."""
+        return tuple(gate for gate in self.gates if gate != "g")
+
+    def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
+        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
+        params = super().init(key, dtype)
+        if not self.peepholes:
+            return params
+        return params._replace(p=self.p_init(jax.random.fold_in(key, 3), self.peeping, self.hidden_size, dtype))
+
+    def step(self, params: PeepholeParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
+        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+        h, c, _ = self.gated(params, carry.c, z + dot(carry.h, params.w_h))
+        return LSTMCarry(*like(carry, h, c)), h.astype(params.w_x.dtype)
+
+    def gated(self, params: Any, c: Array, a: Array) -> tuple[Array, Array, dict[str, Any]]:
+        """Returns h', c' and the gates i, f, o from the memory and the pre-activations."""
+        inputs = dict(zip(self.gates, split_gates(a, len(self.gates)), strict=True))
+        p = {} if params.p is None else dict(zip(self.peeping, split_gates(params.p, len(self.peeping)), strict=True))
+
+        def gate(name: str, c: Array) -> Any:
+            if name in self.open_gates:
+                return 1.0
+            return jax.nn.sigmoid(inputs[name] + p[name].astype(a.dtype) * c if p else inputs[name])
+
+        c = c.astype(a.dtype)
+        f = gate("f", c)
+        i = 1 - f if self.coupled else gate("i", c)
+        c = f * c + i * ACTIVATIONS[self.input_activation](inputs["g"])
+        o = gate("o", c)
+        return o * ACTIVATIONS[self.output_activation](c), c, {"i": i, "f": f, "o": o}
+
+    @property
+    def runs_as(self) -> Cell:
+        """The LSTM that this cell is with other weights, where it is one."""
+        plain = not self.peepholes and self.input_activation == self.output_activation == "tanh"
+        return LSTM(self.input_size, self.hidden_size) if plain else self
+
+    def recast(self, params: PeepholeParams) -> LSTMParams:
+        """Returns the LSTM's weights: an open gate has a bias that opens it, 1 - sigmoid(a) is sigmoid(-a)."""
+
+        def gates(x: Array, bias: float) -> Array:
+            own = dict(zip(self.gates, split_gates(x, len(self.gates)), strict=True))
+            if self.coupled:
+                own["i"] = -own["f"]
+            return jnp.concatenate([own.get(g, jnp.full_like(own["g"], bias)) for g in "ifgo"], axis=-1)
+
+        b = params.b
+        if b is None and self.open_gates:
+            b = jnp.zeros(params.w_x.shape[-1], params.w_x.dtype)
+        return LSTMParams(gates(params.w_x, 0.0), gates(params.w_h, 0.0), None if b is None else gates(b, OPEN))

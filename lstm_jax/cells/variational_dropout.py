@@ -1,0 +1,61 @@
+"""Variational dropout: one mask on the recurrent edges for a whole sequence."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import checks
+from lstm_jax.cells.wrapped import Wrapped
+from lstm_jax.types import Array, Carry, Params
+
+
+class _Drawn(NamedTuple):
+    inner: Any
+    mask: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class VariationalDropout(Wrapped):
+    """A cell whose recurrent product sees h through one mask a sequence, the same at every step.
+
+        a = W_x x + W_h (m h) / (1 - rate) + b,    m ~ Bernoulli(1 - rate) once a sequence
+
+    Only the products see the mask: where a GRU mixes its old h into the new one, h is whole. Without a key nothing is
+    dropped. Dropout of the inputs belongs to the layers. The cell must split (`SplitCell`), and its output be a part of
+    its carry; other cells are refused.
+
+    References: Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287
+    """
+
+    rate: float = 0.25
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require_output()
+        checks.rate("rate", self.rate)
+        if not getattr(self.cell, "splits", False):
+            raise checks.fail("cell", "a cell whose step splits into products and the rest", repr(self.cell))
+
+    def prepare(self, params: Params, batch_shape: tuple[int, ...], *, key: Array | None = None) -> _Drawn:
+        """Returns the parameters with the mask of this sequence."""
+        if key is None:
+            return _Drawn(self.cell.prepare(params, batch_shape), None)
+        key, key_mask = jax.random.split(key)
+        inner = self.cell.prepare(params, batch_shape, key=key)
+        h = self._output_of(jax.eval_shape(lambda: self.cell.initial_carry(params, batch_shape)))
+        return _Drawn(inner, jax.random.bernoulli(key_mask, 1 - self.rate, h.shape))
+
+    def project(self, params: _Drawn, x: Array, *, key: Array | None = None) -> Any:
+        return self.cell.project(params.inner, x, key=key)
+
+    def step(self, params: _Drawn, carry: Carry, z: Any) -> tuple[Carry, Array]:
+        """Returns the next carry and the output in the parameters' dtype."""
+        if params.mask is None:
+            return self.cell.step(params.inner, carry, z)
+        leaves, tree = jax.tree.flatten(carry)
+        h = leaves[self.output_leaf or 0]
+        leaves[self.output_leaf or 0] = jnp.where(params.mask, h / (1 - self.rate), jnp.zeros_like(h))
+        after, y = self.cell.update(carry, self.cell.preactivate(params.inner, jax.tree.unflatten(tree, leaves), z))
+        return after, y.astype(jax.tree.leaves(params.inner)[0].dtype)

@@ -1,0 +1,59 @@
+"""DropConnect on the recurrent weights."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import checks
+from lstm_jax.cells.wrapped import Wrapped
+from lstm_jax.types import Array, Cell
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightDrop(Wrapped):
+    """A cell whose recurrent weights are dropped, one by one, for a whole sequence and the whole batch.
+
+        W_h = m W_h / (1 - rate),    m ~ Bernoulli(1 - rate), entry by entry
+
+    `weights` names the parameters that are dropped. Without a key nothing is. Only weights change: the cell runs in the
+    kernels that serve the one within.
+
+    References: Wan et al. 2013, https://proceedings.mlr.press/v28/wan13.html (DropConnect);
+    Merity, Keskar, Socher 2018, https://arxiv.org/abs/1708.02182
+    """
+
+    rate: float = 0.5
+    weights: tuple[str, ...] = ("w_h",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.rate("rate", self.rate)
+        known = getattr(self._params(), "_fields", ())
+        if not isinstance(self.weights, tuple) or not self.weights or not set(self.weights) <= set(known):
+            raise checks.fail("weights", f"a tuple of some of {', '.join(known)}", repr(self.weights))
+
+    def _params(self) -> Any:
+        return jax.eval_shape(lambda: self.cell.init(jax.random.key(0)))
+
+    def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
+        """Returns the parameters of this sequence."""
+        if key is None:
+            return self.cell.prepare(params, batch_shape)
+        key, *keys = jax.random.split(key, 1 + len(self.weights))
+        dropped = {}
+        for name, k in zip(self.weights, keys, strict=True):
+            w = getattr(params, name)
+            keep = jax.random.bernoulli(k, 1 - self.rate, w.shape)
+            dropped[name] = jnp.where(keep, w / (1 - self.rate), jnp.zeros_like(w))
+        return self.cell.prepare(params._replace(**dropped), batch_shape, key=key)
+
+    @property
+    def runs_as(self) -> Cell:
+        """What a compiled loop sees: the cell within."""
+        return getattr(self.cell, "runs_as", self.cell)
+
+    def recast(self, params: Any) -> Any:
+        """Returns what the cell within hands to a compiled loop."""
+        return self.cell.recast(params) if self.runs_as is not self.cell else params

@@ -1,0 +1,244 @@
+"""What the whole family of cells shares beyond values and gradients; and each cell's own promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import lstm_jax as lj
+from tests import test_derivatives, test_scan
+from tests.contenders import (
+    BASE,
+    CELLS,
+    SMOOTH,
+    close,
+    contenders,
+    draw,
+    evaluate,
+    random_like,
+    random_params,
+    run,
+    same,
+    serves,
+    weigh,
+)
+
+FAMILY = tuple(name for name in CELLS if name not in BASE)
+
+
+@contenders(*FAMILY)
+def test_seeds_with_inputs_of_their_own(name, implementation):
+    test_derivatives.test_vmap_over_some_arrays_is_a_loop_over_them(name, implementation, "params-inputs")
+
+
+@contenders(*FAMILY)
+def test_one_step_at_a_time(name, implementation):
+    test_scan.test_one_step_at_a_time(name, implementation)
+
+
+@contenders(*FAMILY)
+def test_padding_is_never_read(name, implementation):
+    test_scan.test_padding_is_never_read(name, implementation, False)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_finite_differences(x64, name):
+    """Of both modes of the reference."""
+    cell = CELLS[name].make(2, 5 if "layer-norm" in name else 2)  # of two units a norm leaves little but a sign
+    arrays = draw(cell, 2, (), jnp.float64)
+
+    @jax.jit
+    def loss(*smooth):
+        return weigh(run(cell, arrays._replace(**dict(zip(SMOOTH, smooth, strict=True))), implementation="xla"))
+
+    check_grads(loss, arrays[:4], order=1, modes=["rev", "fwd"], atol=1e-4, rtol=1e-4)
+
+
+def test_what_changes_only_weights_runs_in_the_lstms_kernel():
+    cells = [
+        lj.PeepholeLSTM(3, 4, peepholes=False),
+        lj.PeepholeLSTM(3, 4, peepholes=False, coupled=True),
+        lj.PeepholeLSTM(3, 4, peepholes=False, open_gates=("f",)),
+        lj.WeightDrop(lj.LSTM(3, 4)),
+        lj.WeightDrop(lj.PeepholeLSTM(3, 4, peepholes=False, coupled=True)),
+    ]
+    for cell in cells:
+        assert lj.kernels.explain(cell).chosen == lj.kernels.explain(lj.LSTM(3, 4)).chosen
+    for cell in (lj.PeepholeLSTM(3, 4), lj.FullGateLSTM(3, 4, peepholes=False), lj.Zoneout(lj.LSTM(3, 4))):
+        assert lj.kernels.explain(cell).chosen == "xla"
+    assert lj.kernels.explain(lj.IRNN(3, 4)).chosen == lj.kernels.explain(lj.Elman(3, 4)).chosen
+
+
+def test_an_open_gate_is_one_to_the_bit():
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        assert jax.nn.sigmoid(jnp.asarray(lj.cells.peephole.OPEN, dtype)) == 1
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_slstms_stabiliser_keeps_large_gates_finite(heads):
+    cell = lj.SLSTM(3, 4, heads=heads, forget="exp")
+    params = draw(cell, 20, (2,)).params
+    for scale in (100.0, -100.0, 1e4):
+        (_, ys), gradients = evaluate(
+            cell,
+            draw(cell, 20, (2,))._replace(
+                params=params._replace(b=params.b.at[:8].add(scale)), carry=None, reset_carry=None, lengths=None
+            ),
+            key=None,
+        )
+        assert np.isfinite(np.asarray(ys)).all() and np.abs(np.asarray(ys)).max() <= 1
+        assert all(np.isfinite(np.asarray(g)).all() for g in jax.tree.leaves(gradients))
+
+
+def test_an_lru_starts_inside_its_ring():
+    params = lj.LRU(3, 500, r_min=0.7, r_max=0.9, max_phase=1.0).init(jax.random.key(0))
+    radius = np.exp(-np.exp(np.asarray(params.nu, np.float64)))
+    assert radius.min() >= 0.7 - 1e-6 and radius.max() <= 0.9 + 1e-6 and np.ptp(radius) > 0.18
+    assert np.asarray(np.exp(params.theta)).max() <= 1.0
+    close(jnp.exp(params.gamma), np.sqrt(1 - radius**2), scale=10)
+
+
+def test_blocks_of_one_cell_are_an_lstm():
+    blocks, lstm = lj.MemoryBlockLSTM(3, 4), lj.LSTM(3, 4)
+    params, xs, *_ = draw(lstm)
+
+    def turned(p):  # i, f, g, o as i, f, o, g
+        i, f, g, o = jnp.split(p, 4, axis=-1)
+        return jnp.concatenate([i, f, o, g], axis=-1)
+
+    theirs = lj.MemoryBlockParams(*map(turned, params))
+    close(lj.scan(blocks, theirs, xs), lj.scan(lstm, params, xs))
+    assert lj.MemoryBlockLSTM.of_1997(3, 4, 2).gates == ("i", "o")
+
+
+def test_the_mutations_with_the_identity_are_the_papers():
+    """Where the paper adds the input itself, here is a matrix: as the identity it is no other function."""
+    x = random_like(jnp.zeros((5, 4)), 1)
+    for cell, column in ((lj.MUT1(4, 4), 2), (lj.MUT2(4, 4), 0)):
+        params = random_params(cell)
+        w_x = params.w_x.at[:, 4 * column : 4 * column + 4].set(jnp.eye(4))
+        z = cell.project(params._replace(w_x=w_x, b=None), x)[:, 4 * column : 4 * column + 4]
+        close(z, jnp.tanh(x) if column else x)
+
+
+class TestNoise:
+    cell = lj.LSTM(3, 16)
+    key = jax.random.key(5)
+
+    def draws(self):
+        return draw(self.cell, 12, (64,))
+
+    def test_zoneout_keeps_units_at_its_rates(self):
+        params, xs, carry, *_ = self.draws()
+        cell = lj.Zoneout(self.cell, rates=(0.25, 0.5))
+        _, (ys, after) = lj.scan(cell, params, xs, carry, key=self.key, return_history=True)
+        same(ys, after.h)
+        for leaf, first, rate in ((after.h, carry.h, 0.25), (after.c, carry.c, 0.5)):
+            kept = leaf == jnp.concatenate([first[None], leaf[:-1]])
+            assert np.abs(np.asarray(kept).mean((0, 1)) - rate).max() < 0.07  # 768 draws a unit
+        again = lj.scan(cell, params, xs, carry, key=self.key, return_history=True, chunk=5)
+        close(again[1], (ys, after))
+
+    def test_zoneout_of_rate_zero_is_the_cell(self):
+        params, xs, *_ = self.draws()
+        expected = lj.scan(self.cell, params, xs, implementation="xla")
+        close(lj.scan(lj.Zoneout(self.cell, rates=0.0), params, xs, key=self.key), expected)
+        close(lj.scan(lj.Zoneout(self.cell, rates=0.0), params, xs), expected)
+
+    def test_variational_dropout_has_one_mask_a_sequence(self):
+        params, xs, carry, *_ = self.draws()
+        cell = lj.VariationalDropout(self.cell, rate=0.25)
+        prepared = cell.prepare(params, (64,), key=jax.random.split(self.key)[0])
+        keep = np.asarray(prepared.mask)
+        assert keep.shape == (64, 16) and abs(keep.mean() - 0.75) < 0.05
+        here, ys = carry, []
+        for x in xs:
+            masked = here._replace(h=jnp.where(keep, here.h / 0.75, 0))
+            after, y = self.cell(params, masked, x)
+            here = after
+            ys.append(y)
+        close(lj.scan(cell, params, xs, carry, key=self.key), (here, jnp.stack(ys)))
+
+    def test_variational_dropout_leaves_a_grus_own_past_whole(self):
+        """A GRU that keeps everything keeps it under any mask."""
+        gru = lj.GRU(3, 16)
+        params, xs, carry, *_ = draw(gru, 12, (8,))
+        params = params._replace(b=params.b.at[16:32].set(60.0))
+        last, _ = lj.scan(lj.VariationalDropout(gru, rate=0.5), params, xs, carry, key=self.key)
+        close(last, carry)
+
+    @pytest.mark.parametrize("implementation", [i for i in lj.kernels.TABLE if serves(i, lj.LSTM(3, 16))])
+    def test_weight_drop_drops_weights_once_for_the_batch(self, implementation):
+        params, xs, carry, *_ = self.draws()
+        cell = lj.WeightDrop(self.cell, rate=0.5)
+        dropped = cell.prepare(params, (64,), key=jax.random.split(self.key)[0])
+        keep = np.asarray(dropped.w_h != 0)
+        assert abs(keep.mean() - 0.5) < 0.06
+        close(dropped.w_h, np.where(keep, 2 * np.asarray(params.w_h), 0))
+        same((dropped.w_x, dropped.b), (params.w_x, params.b))
+        expected = lj.scan(self.cell, dropped, xs, carry, implementation=implementation)
+        close(lj.scan(cell, params, xs, carry, key=self.key, implementation=implementation), expected)
+        gradient = jax.grad(lambda p: weigh(lj.scan(cell, p, xs, carry, key=self.key, implementation=implementation)))(
+            params
+        )
+        assert not np.asarray(gradient.w_h)[~keep].any() and np.asarray(gradient.w_h)[keep].any()
+
+    def test_wrappers_compose(self):
+        cell = lj.WeightDrop(lj.Zoneout(lj.VariationalDropout(self.cell), rates=(0.1, 0.0)), rate=0.3)
+        params, xs, *_ = self.draws()
+        close(lj.scan(cell, params, xs), lj.scan(lj.Zoneout(self.cell, rates=(0.1, 0.0)), params, xs))
+        one, other = (lj.scan(cell, params, xs, key=k)[1] for k in jax.random.split(self.key))
+        assert np.abs(np.asarray(one - other)).max() > 0.1
+        stack = lj.Stack((lj.Recurrent(cell), lj.Bidirectional(lj.Zoneout(lj.GRU(16, 4)))), dropout=0.2)
+        params = random_params(stack)
+        _, ys = jax.jit(lambda p, x, k: stack(p, x, key=k))(params, xs, self.key)
+        assert ys.shape == (12, 64, 8) and np.isfinite(np.asarray(ys)).all()
+
+
+ERRORS = {
+    "open gates": (lambda: lj.PeepholeLSTM(3, 4, open_gates="i"), "open_gates"),
+    "coupled": (lambda: lj.PeepholeLSTM(3, 4, open_gates=("f",), coupled=True), "open_gates"),
+    "squash": (lambda: lj.PeepholeLSTM(3, 4, input_activation="relu"), "input_activation"),
+    "full gates": (lambda: lj.FullGateLSTM(3, 4, coupled=True), "open_gates"),
+    "proj_size": (lambda: lj.ProjectedLSTM(3, 4, proj_size=0), "proj_size"),
+    "blocks": (lambda: lj.MemoryBlockLSTM(3, 4, block_size=3), "block_size"),
+    "heads": (lambda: lj.SLSTM(3, 4, heads=3), "heads"),
+    "forget": (lambda: lj.SLSTM(3, 4, forget="relu"), "forget"),
+    "epsilon": (lambda: lj.LayerNormLSTM(3, 4, epsilon=0), "epsilon"),
+    "reset": (lambda: lj.LayerNormGRU(3, 4, reset_after=False), "reset_after"),
+    "beta": (lambda: lj.JANET(3, 4, beta=float("nan")), "beta"),
+    "activation": (lambda: lj.IndRNN(3, 4, activation="identity"), "activation"),
+    "context": (lambda: lj.SCRN(3, 4, context_size=0), "context_size"),
+    "alpha": (lambda: lj.SCRN(3, 4, context_size=2, alpha=1.0), "alpha"),
+    "ring": (lambda: lj.LRU(3, 4, r_min=0.9, r_max=0.5), "r_max"),
+    "output": (lambda: lj.LRU(3, 4, output=0), "output"),
+    "between": (lambda: lj.inits.Between(1.0, 0.0), "high"),
+    "initialiser": (lambda: lj.IndRNN(3, 4, u_init=1), "u_init"),
+    "zoneout of what has no output": (lambda: lj.Zoneout(lj.LRU(3, 4)), "cell"),
+    "zoneout of a layer": (lambda: lj.Zoneout(lj.Recurrent(lj.LSTM(3, 4))), "cell"),
+    "rates": (lambda: lj.Zoneout(lj.LSTM(3, 4), rates=(0.1,)), "rates"),
+    "rate": (lambda: lj.Zoneout(lj.LSTM(3, 4), rates=1.5), "rates"),
+    "variational of what does not split": (lambda: lj.VariationalDropout(lj.GRU(3, 4, reset_after=False)), "cell"),
+    "variational of two outputs": (lambda: lj.VariationalDropout(lj.SCRN(3, 4, context_size=2)), "cell"),
+    "weights": (lambda: lj.WeightDrop(lj.LSTM(3, 4), weights=("w_q",)), "weights"),
+    "weights string": (lambda: lj.WeightDrop(lj.LSTM(3, 4), weights="w_h"), "weights"),
+    "carry": (lambda: lj.scan(lj.SLSTM(3, 4), lj.SLSTM(3, 4).init(jax.random.key(0)), jnp.zeros((5, 3)),
+                              lj.LSTMCarry(jnp.zeros(4), jnp.zeros(4))), "carry"),
+    "params": (lambda: lj.JANET(3, 4).initial_carry(lj.GRU(3, 4).init(jax.random.key(0))), "params"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_the_argument(case):
+    call, name = ERRORS[case]
+    with pytest.raises(ValueError, match=rf"^`{name}`: expected .*, got "):
+        call()
+
+
+def test_a_named_kernel_refuses_by_name():
+    xs = jnp.zeros((5, 3))
+    for cell, name in ((lj.LSTM(3, 4), "associative"), (lj.PeepholeLSTM(3, 4), "cpu"), (lj.MUT1(3, 4), "xla_vjp")):
+        if name in lj.kernels.TABLE:
+            with pytest.raises(NotImplementedError, match=rf"`implementation`: '{name}' cannot serve this call"):
+                lj.scan(cell, cell.init(jax.random.key(0)), xs, implementation=name)
