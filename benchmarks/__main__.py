@@ -56,7 +56,8 @@ def _parser() -> _Parser:
         command.add_argument("--full", action="store_true", help="the long version: more shapes, lengths and steps")
         command.add_argument("--out", type=Path, help="folder to write (default: results/COMMAND-DATE)")
         command.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="platform (default: jax's own choice)")
-        command.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL", help=", ".join(CELLS))
+        cells = (*CELLS, "all") if name == "throughput" else CELLS
+        command.add_argument("--cells", nargs="+", choices=cells, default=CELLS, metavar="CELL", help=", ".join(cells))
         command.add_argument("--quiet", action="store_true", help="no tables and no progress bar")
         if name != "accuracy":
             command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
@@ -104,21 +105,26 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         raise WrongOptionError(f"argument --device: no {options.device} here") from None
     _extra("matplotlib", "sklearn", *(["flax"] if options.command == "switch" else []))
 
-    from benchmarks import accuracy, claims, environment, report, switch, throughput
+    from benchmarks import accuracy, claims, environment, family, report, switch, throughput
 
     began = time.perf_counter()
     rounds = getattr(options, "rounds", None) or (9 if options.full else 5)
-    speed = _speed_settings(options, platform, rounds) if options.command in ("compare", "throughput") else None
+    everyone = "all" in options.cells
+    timed = options.command in ("compare", "throughput") and not everyone
+    speed = _speed_settings(options, platform, rounds) if timed else None
+    shapes = (_grid(options.grid) if options.grid else (family.SHAPE,)) if everyone else ()
     runs = _runs(options) if options.command in ("compare", "accuracy") else []
     pairs = {"claims": claims, "switch": switch}.get(options.command)
     result: dict[str, Any] = {"command": command, "environment": environment.record()}
     total = (throughput.count(speed) if speed else 0) + 2 * len(runs)
-    total += pairs.count(tuple(options.cells)) if pairs else 0
+    total += pairs.count(tuple(options.cells)) if pairs else len(shapes) * family.count()
     with _progress(total, options.quiet) as advance:
         if speed:
             result["throughput"] = throughput.measure(speed, advance)
         if runs:
             result["accuracy"] = accuracy.measure(runs, advance)
+        if shapes:
+            result["family"] = [row for shape in shapes for row in family.measure(shape, rounds, advance)]
         if pairs:
             result["claims"] = pairs.measure(tuple(options.cells), rounds, advance)
     result["seconds"] = time.perf_counter() - began
@@ -245,6 +251,7 @@ def _print(result: dict[str, Any], path: Path) -> None:
             result.get("throughput", [])
         ),
         "Two ways to write the same call": report.claims_table(result.get("claims", [])),
+        "The family beside the LSTM": report.family_table(result.get("family", [])),
         "One step at batch 1, 256 units": report.step_table(result.get("throughput", [])),
     }
     for title, rows in tables.items():

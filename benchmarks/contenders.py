@@ -80,7 +80,7 @@ def prepare(
     if seeds > 1:
         params = jax.tree.map(lambda p: jnp.stack([p] * seeds), params)
         call = jax.vmap(call, (0, None))
-    return compiled(call if mode == "forward" else _gradient(call), params, xs)
+    return compiled(call if mode == "forward" else gradient(call), params, xs)
 
 
 def prepare_step(contender: str, cell: DenseCell, dtype: str, device: str) -> Prepared:
@@ -123,7 +123,7 @@ def has(contender: str, cell: type[DenseCell], *, step: bool = False) -> bool:
     return contender != "Equinox" or cell is not lj.Elman
 
 
-def _gradient(call: Callable) -> Callable:
+def gradient(call: Callable) -> Callable:
     """Forward and backward: gradients of the mean square of the outputs by the parameters and the inputs."""
     return jax.value_and_grad(lambda p, x: jnp.mean(jnp.square(call(p, x).astype(jnp.float32))), argnums=(0, 1))
 

@@ -61,6 +61,8 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         parts += [captions["throughput.png"]] if "throughput.png" in captions else []
         parts += ["### Whole sequences\n", THROUGHPUT_NOTE, table(throughput_table(rows))]
         parts += ["### One step at batch 1, 256 units\n", table(step_table(rows))]
+    if result.get("family"):
+        parts += ["## The family beside the LSTM\n", FAMILY_NOTE, table(family_table(result["family"]))]
     if result.get("claims"):
         parts += ["## Two ways to write the same call\n", table(claims_table(result["claims"]))]
     parts += ["## Measured on\n", table([{"": k, "value": _plain(v)} for k, v in environment.items()])]
@@ -79,6 +81,12 @@ THROUGHPUT_NOTE = """\
 Medians of interleaved rounds. Training is a forward pass and the gradients of parameters and inputs. FLOP/s count the
 products alone; their share is of the rate of a large product timed in the same rounds. MB are temporary buffers by
 XLA's own analysis. The last columns say how many times slower the other contenders are than lstm_jax.
+"""
+
+
+FAMILY_NOTE = """\
+Medians of interleaved rounds, all cells in the same rounds, each by the implementation that it gets by default unless
+its row says another. Training is a forward pass and the gradients of parameters and inputs.
 """
 
 
@@ -218,6 +226,18 @@ def claims_table(rows: list[dict]) -> list[dict]:
         }
         for row in rows
     ]
+
+
+def family_table(rows: list[dict]) -> list[dict]:
+    """One row a cell and shape: its own figures, and how many times the LSTM's they are."""
+    found: dict[tuple, dict] = {}
+    for row in rows:
+        shape = ", ".join(map(str, row["shape"]))
+        own = found.setdefault((row["cell"], shape), {"cell": row["cell"], "B, T, D, H": shape})
+        own |= {"by": row["implementation"], "parameters": f"{row['parameters']:,}"}
+        own[f"{row['mode']}, ms"] = _figure(1e3 * row["seconds"])
+        own[f"{row['mode']}, LSTM = 1"] = f"{row['times_the_lstm']:.2f}"
+    return list(found.values())
 
 
 CASE = ("cell", "batch", "time", "input_size", "hidden_size", "seeds", "equal", "mode")

@@ -165,7 +165,7 @@ def dot(a: Array, w: Array) -> Array:
     return jnp.matmul(a.astype(w.dtype), w, preferred_element_type=wide(w.dtype))
 
 
-def biased(a: Array, b: Array | None) -> Array:
+def biased(a: Array, b: Array | None = None) -> Array:
     """Returns a + b in the dtype of `a`; without a bias `a` itself."""
     return a if b is None else a + b.astype(a.dtype)
 

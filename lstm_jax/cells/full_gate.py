@@ -61,13 +61,15 @@ class FullGateLSTM(PeepholeLSTM):
         gates = self.zeros(params, batch_shape, dtype, 3 * self.hidden_size)
         return FullGateCarry(*super().initial_carry(params, batch_shape, dtype), gates)
 
-    def step(self, params: Any, carry: Any, z: Array) -> tuple[Any, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+    def recurrent(self, params: Any, carry: Any) -> Array:
+        """Returns W_h h and what the gates see of each other, `[*batch, 4 * hidden_size]`."""
         i, f, o = split_gates(dot(carry.gates, params.w_g), 3)
-        seen = jnp.concatenate([i, f, jnp.zeros_like(i), o], axis=-1)
-        h, c, gates = self.gated(params, carry.c, z + dot(carry.h, params.w_h) + seen)
+        return dot(carry.h, params.w_h) + jnp.concatenate([i, f, jnp.zeros_like(i), o], axis=-1)
+
+    def update(self, carry: Any, a: Any) -> tuple[Any, Array]:
+        h, c, gates = self.gated(carry.c, *a)
         after = jnp.concatenate([gates[name] for name in "ifo"], axis=-1)
-        return FullGateCarry(*like(carry, h, c, after)), h.astype(params.w_x.dtype)
+        return FullGateCarry(*like(carry, h, c, after)), h
 
     @property
     def runs_as(self) -> Any:

@@ -72,14 +72,18 @@ class LayerNormLSTM(MemoryCell):
         """Returns LN(W_x x) + b, `[*batch, 4 * hidden_size]`, in float32 or better."""
         return biased(normalise(dot(x, params.w_x), 4, params.gain_x, self.epsilon), params.b)
 
-    def step(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+    def preactivate(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: Array) -> tuple[Array, ...]:
+        """Returns the gates' pre-activations, and the gain and bias of the memory, which wait for c'."""
         a = z + normalise(dot(carry.h, params.w_h), 4, params.gain_h, self.epsilon)
-        i, f, g, o = split_gates(a, 4)
-        c = jax.nn.sigmoid(f) * carry.c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
-        shown = biased(normalise(c, 1, params.gain_c, self.epsilon), params.b_c)
-        h = jax.nn.sigmoid(o) * jnp.tanh(shown)
-        return LSTMCarry(*like(carry, h, c)), h.astype(params.w_x.dtype)
+        waiting = [p for p in (params.gain_c, params.b_c) if p is not None]
+        return a, *(jnp.broadcast_to(p.astype(a.dtype), carry.c.shape) for p in waiting)
+
+    def update(self, carry: LSTMCarry, a: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
+        a_gates, gain_c, *b_c = a
+        i, f, g, o = split_gates(a_gates, 4)
+        c = jax.nn.sigmoid(f) * carry.c.astype(g.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(biased(normalise(c, 1, gain_c, self.epsilon), *b_c))
+        return LSTMCarry(*like(carry, h, c)), h
 
 
 class LayerNormGRUParams(NamedTuple):

@@ -89,27 +89,32 @@ class PeepholeLSTM(MemoryCell):
             return params
         return params._replace(p=self.p_init(jax.random.fold_in(key, 3), self.peeping, self.hidden_size, dtype))
 
-    def step(self, params: PeepholeParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
-        h, c, _ = self.gated(params, carry.c, z + dot(carry.h, params.w_h))
-        return LSTMCarry(*like(carry, h, c)), h.astype(params.w_x.dtype)
+    def recurrent(self, params: Any, carry: Any) -> Array:
+        """Returns W_h h, `[*batch, gates * hidden_size]`."""
+        return dot(carry.h, params.w_h)
 
-    def gated(self, params: Any, c: Array, a: Array) -> tuple[Array, Array, dict[str, Any]]:
-        """Returns h', c' and the gates i, f, o from the memory and the pre-activations."""
-        inputs = dict(zip(self.gates, split_gates(a, len(self.gates)), strict=True))
-        p = {} if params.p is None else dict(zip(self.peeping, split_gates(params.p, len(self.peeping)), strict=True))
+    def preactivate(self, params: Any, carry: Any, z: Array) -> tuple[dict[str, Array], Array | None]:
+        """Returns the gates' pre-activations by name, and the peephole of o, which waits for c'."""
+        a = dict(zip(self.gates, split_gates(z + self.recurrent(params, carry), len(self.gates)), strict=True))
+        if params.p is None:
+            return a, None
+        p = dict(zip(self.peeping, split_gates(params.p.astype(z.dtype), len(self.peeping)), strict=True))
+        c = carry.c.astype(z.dtype)
+        a |= {gate: a[gate] + p[gate] * c for gate in p if gate != "o"}
+        return a, jnp.broadcast_to(p["o"], c.shape) if "o" in p else None
 
-        def gate(name: str, c: Array) -> Any:
-            if name in self.open_gates:
-                return 1.0
-            return jax.nn.sigmoid(inputs[name] + p[name].astype(a.dtype) * c if p else inputs[name])
+    def update(self, carry: Any, a: Any) -> tuple[Any, Array]:
+        h, c, _ = self.gated(carry.c, *a)
+        return LSTMCarry(*like(carry, h, c)), h
 
-        c = c.astype(a.dtype)
-        f = gate("f", c)
-        i = 1 - f if self.coupled else gate("i", c)
-        c = f * c + i * ACTIVATIONS[self.input_activation](inputs["g"])
-        o = gate("o", c)
-        return o * ACTIVATIONS[self.output_activation](c), c, {"i": i, "f": f, "o": o}
+    def gated(self, c: Array, a: dict[str, Array], p_o: Array | None) -> tuple[Array, Array, dict[str, Any]]:
+        """Returns h', c' and the gates i, f, o."""
+        gates = {name: jax.nn.sigmoid(a[name]) if name in a else 1.0 for name in "if"}
+        if self.coupled:
+            gates["i"] = 1 - gates["f"]
+        c = gates["f"] * c.astype(a["g"].dtype) + gates["i"] * ACTIVATIONS[self.input_activation](a["g"])
+        gates["o"] = jax.nn.sigmoid(a["o"] if p_o is None else a["o"] + p_o * c) if "o" in a else 1.0
+        return gates["o"] * ACTIVATIONS[self.output_activation](c), c, gates
 
     @property
     def runs_as(self) -> Cell:

@@ -206,7 +206,7 @@ def _shapes(cell: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _gates(cell: Any, leaf: str) -> tuple[str, ...]:
-    return _OTHER_GATES.get(leaf, cell.gates)
+    return _OTHER_GATES.get(leaf) or cell.gates
 
 
 def require_zero(name: str, array: Array, expected: str, got: str) -> None:
