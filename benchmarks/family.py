@@ -76,7 +76,7 @@ FAMILY = {
     "ConvLSTM, 4 x 4": _images(lj.ConvLSTM),
     "ConvGRU, 4 x 4": _images(lj.ConvGRU),
     "NTM, 32 slots of 16": Member(
-        lambda inputs, hidden: lj.NTM(inputs, inputs, hidden, memory_slots=32, memory_width=16)
+        lambda inputs, hidden: lj.NTM(inputs, hidden, inputs, memory_slots=32, memory_width=16)
     ),
     "ChildSumTreeLSTM, random trees": Member(lj.ChildSumTreeLSTM),
     "NaryTreeLSTM, random trees": Member(lj.NaryTreeLSTM),

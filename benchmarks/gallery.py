@@ -58,8 +58,8 @@ def page(result: dict[str, Any], source: str) -> str:
     parts = [
         "# The cells\n",
         "Made of the cells' own docstrings by `python -m benchmarks.gallery`. In equations a product of two vectors "
-        "goes entry by entry, a prime marks what comes after the step, and y is the output. Parameters and times are those "
-        f"of {shape}, with the implementation that a call gets by default on that machine; times are "
+        "goes entry by entry, a prime marks what comes after the step, and y is the output. Parameters and times are "
+        f"those of {shape}, with the implementation that a call gets by default on that machine; times are "
         f"[measured]({source}) in the same rounds as the LSTM's, and 1.00 is the LSTM.\n",
     ]
     for title, cells in ORDER.items():

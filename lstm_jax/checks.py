@@ -1,5 +1,6 @@
 """One clear sentence for bad input: the argument in backticks, what was expected, what came."""
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Collection
@@ -57,6 +58,19 @@ def one_of(name: str, value: Any, options: Collection[Any]) -> None:
         raise fail(name, f"one of {', '.join(map(repr, options))}", repr(value))
 
 
+def initialisers(module: Any) -> None:
+    """Every field that is to draw something can be called."""
+    for field in dataclasses.fields(module):
+        if field.name.endswith("_init") and not callable(getattr(module, field.name)):
+            raise fail(field.name, "an initialiser from lstm_jax.inits", repr(getattr(module, field.name)))
+
+
+def drawing(key: Any, dtype: Any) -> None:
+    """What every `init` is given."""
+    typed_key("key", key)
+    float_dtype("dtype", dtype)
+
+
 def float_dtype(name: str, dtype: Any) -> None:
     try:
         known = jnp.issubdtype(dtype, jnp.floating)
@@ -77,7 +91,7 @@ def typed_key(name: str, key: Any) -> None:
 def cell(name: str, value: Any) -> None:
     """An instance with a cell's methods, neither a class nor a layer."""
     if not hasattr(value, "project") or isinstance(value, type):
-        raise fail(name, "a cell, such as LSTM(input_size, hidden_size)", repr(value))
+        raise fail(name, "a cell, such as LSTM(input_size, hidden_size); trees run by `forests.run`", repr(value))
 
 
 def layer(name: str, value: Any) -> None:

@@ -111,7 +111,8 @@ class Between:
 class KeepBias:
     """`value` on the gate that keeps the past, zero elsewhere: the unit forget bias at its default of 1.
 
-    The keeping gate is `f` of an LSTM and `z` of a GRU (which keeps with z and writes with 1 - z).
+    The keeping gate is `f` of an LSTM and `z` of a GRU (which keeps with z and writes with 1 - z); a gate called `w`
+    writes instead of it, and gets `-value`.
 
     References: Gers, Schmidhuber, Cummins 2000; Jozefowicz, Zaremba, Sutskever 2015,
     https://proceedings.mlr.press/v37/jozefowicz15.html
@@ -123,7 +124,7 @@ class KeepBias:
         checks.finite("value", self.value)
 
     def __call__(self, key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any = jnp.float32) -> Array:
-        return jnp.concatenate([jnp.full(hidden_size, self.value if gate in _KEEP else 0.0, dtype) for gate in gates])
+        return jnp.concatenate([jnp.full(hidden_size, self.value * _KEEP.get(gate, 0.0), dtype) for gate in gates])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +146,12 @@ class Chrono:
 
     def __call__(self, key: Array, gates: tuple[str, ...], hidden_size: int, dtype: Any = jnp.float32) -> Array:
         span = jnp.log(jax.random.uniform(key, (hidden_size,), wide(dtype), 1.0, self.t_max - 1.0))
-        signs = [1.0 if gate in _KEEP else -1.0 if gate == "i" else 0.0 for gate in gates]
+        signs = [-1.0 if gate == "i" else _KEEP.get(gate, 0.0) for gate in gates]
         return jnp.concatenate([span * sign for sign in signs]).astype(dtype)
 
 
-_KEEP = ("f", "z")
+_KEEP = {"f": 1.0, "z": 1.0, "w": -1.0}
+"""The gates that keep, or write in place of it."""
 
 
 def _uniform(key: Array, shape: tuple[int, ...], hidden_size: int, dtype: Any) -> Array:

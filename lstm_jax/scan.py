@@ -8,7 +8,7 @@ from jax import lax
 
 from lstm_jax import checks, kernels
 from lstm_jax.cells.call import check_carry, check_params
-from lstm_jax.kernels.xla import Options, Sequence, carry_like
+from lstm_jax.kernels.xla import Options, Sequence, carry_like, varying
 from lstm_jax.types import Array, Carry, Cell, Params
 
 
@@ -89,7 +89,7 @@ def scan(
         portable=implementation is None,
         **kernels.arrangement(),
     )
-    seq = Sequence(xs, jax.tree.map(jnp.asarray, carry), first, valid, cuts, keys)
+    seq = Sequence(xs, varying(xs, jax.tree.map(jnp.asarray, carry)), first, valid, cuts, keys)
     run = kernels.TABLE[chosen].run
     if chunk is None or chunk >= time:
         return run(cell, options, params, seq)

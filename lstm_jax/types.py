@@ -28,7 +28,8 @@ class Cell(Protocol):
       affine: True where it is an `AffineCell`.
       runs_as, recast: an equal cell that a compiled loop knows, and the function of prepared parameters that returns
         that cell's.
-      output_leaf: which leaf of the carry is the output; None, or nothing, where none is.
+      output_first: True where the first leaf of the carry is the output.
+      tied_leaves: the numbers of those leaves of the carry that only mean something together.
       draws: True where it wants a key.
     """
 
@@ -59,6 +60,8 @@ class Cell(Protocol):
 
 class SplitCell(Cell, Protocol):
     """A cell whose `step` is `update(carry, preactivate(params, carry, z))`, with no parameter used in `update`.
+
+    It draws nothing, and `prepare` gives no parameter the batch's axes.
 
     The split lets a loop take every weight gradient out of time: they all follow from the cotangents of the
     pre-activations, in one product over the whole sequence.

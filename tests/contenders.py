@@ -94,7 +94,7 @@ CELLS = {
     "scrn": Row(functools.partial(lj.SCRN, context_size=2, alpha=0.8), family.scrn(0.8)),
     "min-lstm": Row(lj.MinLSTM, family.min_lstm),
     "min-gru": Row(lj.MinGRU, family.min_gru),
-    "lru": Row(functools.partial(lj.LRU, output=2), family.lru),
+    "lru": Row(functools.partial(lj.LRU, output_size=2), family.lru),
     "zoneout-lstm": Row(
         lambda inputs, hidden: lj.Zoneout(lj.LSTM(inputs, hidden), rates=(0.2, 0.4)),
         family.zoneout(oracle.lstm, (0.2, 0.4)),
@@ -115,7 +115,7 @@ CELLS = {
     "conv-lstm-peepholes": Row(functools.partial(lj.ConvLSTM, (3, 2), peepholes=True), space.conv_lstm, True),
     "conv-gru": Row(functools.partial(lj.ConvGRU, (3, 2)), space.conv_gru, True),
     "ntm": Row(
-        lambda inputs, hidden: lj.NTM(inputs, 2, hidden, memory_slots=4, memory_width=3, write_heads=2), space.ntm, True
+        lambda inputs, hidden: lj.NTM(inputs, hidden, 2, memory_slots=4, memory_width=3, write_heads=2), space.ntm, True
     ),
 }
 BASE = tuple(CELLS)[: list(CELLS).index("peephole")]

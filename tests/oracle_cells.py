@@ -223,7 +223,10 @@ def mgu_flax(params, carry, x):
 
 
 def mutation(number):
-    """Jozefowicz, Zaremba, Sutskever 2015, MUT1 to MUT3, with W x where the paper adds x; z writes; carry (h,)."""
+    """Jozefowicz, Zaremba, Sutskever 2015, MUT1 to MUT3, with W x where the paper adds x; carry (h,).
+
+    The paper's z writes. Parameters are those of the gate that keeps, 1 - z.
+    """
 
     def step(params, carry, x):
         (h,) = carry
@@ -232,7 +235,7 @@ def mutation(number):
         b_r, b_z, b_n = (gate(params.b, k, size) for k in range(3))
         w_hr, *w_hz, w_hn = (gate(params.w_h, k, size) for k in range(2 if number == 1 else 3))
         h_z = {1: lambda: 0, 2: lambda: h @ w_hz[0], 3: lambda: np.tanh(h) @ w_hz[0]}[number]()
-        r, z = sigmoid(x_r + h @ w_hr + b_r), sigmoid(x_z + h_z + b_z)
+        r, z = sigmoid(x_r + h @ w_hr + b_r), 1 - sigmoid(x_z + h_z + b_z)
         n = np.tanh((r * h) @ w_hn + (np.tanh(x_n) if number == 1 else x_n) + b_n)
         h = n * z + h * (1 - z)
         return (h,), h

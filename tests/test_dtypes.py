@@ -45,7 +45,7 @@ def test_every_dtype_keeps_its_own_and_its_accuracy(x64, name, implementation, d
     close(gradients, reference[1], dtype, scale=2)
 
 
-@contenders("lstm", "gru", "gru-reset-before", "elman-tanh")
+@contenders("lstm", "gru", "gru-reset-before", "elman-tanh", "layer-norm-gru", "slstm", "lru", "conv-lstm-2d", "ntm")
 def test_a_wider_carry_keeps_its_dtype(name, implementation):
     cell = CELLS[name].make(3, 4)
     arrays = draw(cell, dtype=jnp.bfloat16)

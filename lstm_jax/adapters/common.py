@@ -34,6 +34,13 @@ def draws(module: Any) -> bool:
     return own or any(draws(part) for part in parts if part is not None)
 
 
+def check_draws_nothing(cell: Any) -> None:
+    """Flax's loops hand no key to a cell."""
+    checks.cell("cell", cell)
+    if draws(cell):
+        raise checks.fail("cell", "a cell that draws nothing (`Recurrent` gives its cells a key)", repr(cell))
+
+
 def initialise(
     module: Any,
     key: Array,

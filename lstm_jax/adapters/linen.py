@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import meta
 
-from lstm_jax import checks, tree
-from lstm_jax.adapters.common import Initializer, as_layer, cast, initialise, run
+from lstm_jax import tree
+from lstm_jax.adapters.common import Initializer, as_layer, cast, check_draws_nothing, initialise, run
 from lstm_jax.cells.call import params_like
 from lstm_jax.types import Array, Carry
 
@@ -153,7 +153,7 @@ class Cell(_Weights, nn.RNNCellBase):
     cell: Any
 
     def setup(self):
-        checks.cell("cell", self.cell)
+        check_draws_nothing(self.cell)
         self._named = self._variables(self.cell)
 
     def __call__(self, carry: Carry, inputs: Array) -> tuple[Carry, Array]:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax import checks, tree
-from lstm_jax.adapters.common import Initializer, as_layer, cast, draws, initialise, run
+from lstm_jax.adapters.common import Initializer, as_layer, cast, check_draws_nothing, draws, initialise, run
 from lstm_jax.cells.call import params_like
 from lstm_jax.types import Array, Carry, Params
 
@@ -194,7 +194,7 @@ class Cell(_Weights, nnx.RNNCellBase):
 
     def __init__(self, cell: Any, *, rngs: nnx.Rngs, **weights: Any):
         """Draws the parameters; `weights` are `Recurrent`'s options for them, from `dtype` on."""
-        checks.cell("cell", cell)
+        check_draws_nothing(cell)
         self.described = cell
         self._declare(cell, rngs, **weights)
 

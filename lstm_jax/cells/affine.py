@@ -2,8 +2,6 @@
 
 from typing import Any, ClassVar
 
-import jax
-
 from lstm_jax.cells.dense import like
 from lstm_jax.types import Array, Carry
 
@@ -29,5 +27,4 @@ class Affine:
         """Returns the next carry and the output `[*batch, *output_shape]` in the parameters' dtype."""
         a, b = self.coefficients(params, z)
         state = a * self.state(carry).astype(b.dtype) + b
-        after = jax.tree.unflatten(jax.tree.structure(carry), like(carry, *jax.tree.leaves(self.carry(state))))
-        return after, self.read(params, state, z).astype(params.w_x.dtype)
+        return like(carry, self.carry(state)), self.read(params, state, z).astype(params.w_x.dtype)

@@ -7,17 +7,47 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
-from lstm_jax.types import Carry
+from lstm_jax.types import Array, Carry
 
 
-def check_call(cell: Any, params: Any, carry: Carry, x: Any, *, batch_shape: tuple[int, ...]) -> None:
-    """Checks one call of any cell: parameters, one dtype for them and the input, the input's and the carry's shape."""
+class Called:
+    """The call of a cell that changes no parameters ahead of a sequence; not a cell of its own."""
+
+    def prepare(self: Any, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
+        """Returns the parameters as they are: nothing here is random."""
+        return params
+
+    def __call__(self: Any, params: Any, carry: Carry, x: Array, *, key: Array | None = None) -> tuple[Carry, Array]:
+        """Takes one step from `x [*batch, *input_shape]`; returns `(carry, y)`.
+
+        Raises ValueError where shapes or dtypes do not fit each other.
+        """
+        check_call(self, params, carry, x)
+        return self.step(params, carry, self.project(params, x, key=key))
+
+
+def zeros(cell: Any, params: Any, batch_shape: tuple[int, ...], dtype: Any, *shape: int) -> Array:
+    """Returns one leaf of a first carry, `[*batch, *shape]`, in `dtype`, by default the parameters' own."""
+    if not isinstance(params, cell.params_type):
+        raise checks.fail("params", f"{cell.params_type.__name__}, as `init` returns them", checks.describe(params))
+    checks.shape("batch_shape", batch_shape)
+    if dtype is not None:
+        checks.float_dtype("dtype", dtype)
+    return jnp.zeros((*batch_shape, *shape), jax.tree.leaves(params)[0].dtype if dtype is None else dtype)
+
+
+def check_call(cell: Any, params: Any, carry: Carry, x: Any) -> tuple[int, ...]:
+    """Checks one call of any cell: parameters, one dtype for them and the input, the input's and the carry's shape.
+
+    Returns the batch shape.
+    """
     checks.array("x", x)
-    rank = len(cell.input_shape)
-    if x.ndim < rank or x.shape[x.ndim - rank :] != cell.input_shape:
+    lead = x.ndim - len(cell.input_shape)
+    if lead < 0 or x.shape[lead:] != cell.input_shape:
         raise checks.fail("x", f"shape [*batch, {', '.join(map(str, cell.input_shape))}]", checks.describe(x))
     check_params(cell, params, "x", x.dtype)
-    check_carry(cell, params, carry, batch_shape)
+    check_carry(cell, params, carry, x.shape[:lead])
+    return x.shape[:lead]
 
 
 def check_params(cell: Any, params: Any, name: str, dtype: Any) -> None:

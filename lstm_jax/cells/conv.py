@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
-from lstm_jax.cells.call import check_call
+from lstm_jax.cells.call import Called, zeros
 from lstm_jax.cells.convolve import convolve
 from lstm_jax.cells.dense import biased, like, matrix, split_gates
 from lstm_jax.cells.lstm import LSTMCarry
@@ -36,7 +36,7 @@ class ConvGRUParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvCell:
+class ConvCell(Called):
     """What cells fed with images share: fields, initialisation, the convolution. Not a cell of its own.
 
     Images `[*spatial_shape, channels]` have 1, 2 or 3 spatial dimensions; `kernel_size` is one integer or one for each.
@@ -54,7 +54,7 @@ class ConvCell:
 
     gates: ClassVar[tuple[str, ...]]
     params_type: ClassVar[type]
-    output_leaf: ClassVar[int | None] = 0
+    output_first: ClassVar[bool] = True
 
     def __post_init__(self):
         if not isinstance(self.spatial_shape, tuple) or not 1 <= len(self.spatial_shape) <= 3:
@@ -68,9 +68,7 @@ class ConvCell:
             for value in values:
                 checks.positive_int(name, value)
         checks.boolean("use_bias", self.use_bias)
-        for name in ("w_x_init", "w_h_init", "b_init"):
-            if not callable(getattr(self, name)):
-                raise checks.fail(name, "an initialiser from lstm_jax.inits", repr(getattr(self, name)))
+        checks.initialisers(self)
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
@@ -87,8 +85,7 @@ class ConvCell:
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
         """Returns fresh parameters in `dtype`; each gate's kernel is drawn on its own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
+        checks.drawing(key, dtype)
         key_x, key_h, key_b = jax.random.split(key, 3)
 
         def kernel(init: inits.WeightInit, key: Array, channels: int) -> Array:
@@ -104,16 +101,7 @@ class ConvCell:
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Carry:
         """Returns zeros, each leaf `[*batch, *spatial_shape, hidden_channels]`, in `dtype` or the parameters' own."""
-        if not isinstance(params, self.params_type):
-            raise checks.fail("params", f"{self.params_type.__name__}, as `init` returns them", checks.describe(params))
-        checks.shape("batch_shape", batch_shape)
-        if dtype is not None:
-            checks.float_dtype("dtype", dtype)
-        return jnp.zeros((*batch_shape, *self.output_shape), params.w_h.dtype if dtype is None else dtype)
-
-    def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
-        """Returns the parameters as they are: nothing here is random."""
-        return params
+        return zeros(self, params, batch_shape, dtype, *self.output_shape)
 
     def project(self, params: Any, x: Array, *, key: Array | None = None) -> Array:
         """Returns W_x * x + b, `[*batch, *spatial_shape, gates * hidden_channels]`, in float32 or better."""
@@ -122,15 +110,6 @@ class ConvCell:
     def step(self, params: Any, carry: Carry, z: Array) -> tuple[Carry, Array]:
         """Returns the next carry, and h' in the parameters' dtype."""
         raise NotImplementedError
-
-    def __call__(self, params: Any, carry: Carry, x: Array, *, key: Array | None = None) -> tuple[Carry, Array]:
-        """Takes one step from `x [*batch, *spatial_shape, input_channels]`; returns `(carry, y)`.
-
-        Raises ValueError where shapes or dtypes do not fit each other.
-        """
-        batch_shape = x.shape[: -len(self.input_shape)] if hasattr(x, "shape") else ()
-        check_call(self, params, carry, x, batch_shape=batch_shape)
-        return self.step(params, carry, self.project(params, x, key=key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,12 +141,14 @@ class ConvLSTM(ConvCell):
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> ConvLSTMParams:
         """Returns fresh parameters in `dtype`; each gate's kernel is drawn on its own."""
-        p = jnp.zeros((*self.spatial_shape, 3 * self.hidden_channels), dtype) if self.peepholes else None
-        return super().init(key, dtype)._replace(p=p)
+        params = super().init(key, dtype)
+        if not self.peepholes:
+            return params
+        return params._replace(p=jnp.zeros((*self.spatial_shape, 3 * self.hidden_channels), dtype))
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
         """Returns zeros, each leaf `[*batch, *spatial_shape, hidden_channels]`, in `dtype` or the parameters' own."""
-        return LSTMCarry(*(ConvCell.initial_carry(self, params, batch_shape, dtype) for _ in range(2)))
+        return LSTMCarry(*(zeros(self, params, batch_shape, dtype, *self.output_shape) for _ in range(2)))
 
     def step(self, params: ConvLSTMParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
         i, f, g, o = split_gates(z + convolve(carry.h, params.w_h), 4)
@@ -179,7 +160,7 @@ class ConvLSTM(ConvCell):
         if p:
             o = o + p[2] * c
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return LSTMCarry(*like(carry, h, c)), h.astype(params.w_h.dtype)
+        return like(carry, LSTMCarry(h, c)), h.astype(params.w_h.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,4 +185,4 @@ class ConvGRU(ConvCell):
         r, z = split_gates(jax.nn.sigmoid(z[..., :both] + convolve(h, params.w_h[..., :both])), 2)
         n = jnp.tanh(x_n + convolve(r * h, params.w_h[..., both:]))
         h = (1 - z) * n + z * h
-        return like(carry, h)[0], h.astype(params.w_h.dtype)
+        return like(carry, h), h.astype(params.w_h.dtype)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
-from lstm_jax.cells.call import check_call
+from lstm_jax.cells.call import Called, zeros
 from lstm_jax.types import Array, Carry, wide
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -25,7 +25,7 @@ SQUASHING = ("tanh", "identity", "sigmoid(-1,1)", "sigmoid(-2,2)")
 
 
 @dataclasses.dataclass(frozen=True)
-class VectorCell:
+class VectorCell(Called):
     """The part of a cell that does not depend on its recurrence; not a cell of its own.
 
     A subclass names its parameters' type, whose `w_x` tells their dtype, and its equations: `preactivate` and `update`
@@ -36,16 +36,15 @@ class VectorCell:
     hidden_size: int
 
     params_type: ClassVar[type]
-    output_leaf: ClassVar[int | None] = 0
-    """Which leaf of the carry is the output, None where none is."""
+    output_first: ClassVar[bool] = True
+    """Whether the first leaf of the carry is the output."""
+    draws: ClassVar[bool] = False
+    """Whether it wants a key."""
 
     def __post_init__(self):
         checks.positive_int("input_size", self.input_size)
         checks.positive_int("hidden_size", self.hidden_size)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_init") and not callable(value):
-                raise checks.fail(field.name, "an initialiser from lstm_jax.inits", repr(value))
+        checks.initialisers(self)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -62,8 +61,9 @@ class VectorCell:
 
     @property
     def splits(self) -> bool:
-        """Whether the step is `update(carry, preactivate(params, carry, z))`."""
-        return type(self).step is VectorCell.step
+        """Whether this is a `SplitCell`: the step is `update(carry, preactivate(params, carry, z))`, nothing is drawn."""
+        kind = type(self)
+        return kind.step is VectorCell.step and kind.prepare is Called.prepare and not self.draws
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
         """Returns fresh parameters in `dtype`."""
@@ -71,20 +71,7 @@ class VectorCell:
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Carry:
         """Returns zeros `[*batch, hidden_size]` in `dtype`, by default the parameters' own."""
-        return self.zeros(params, batch_shape, dtype, self.hidden_size)
-
-    def zeros(self, params: Any, batch_shape: tuple[int, ...], dtype: Any, size: int) -> Array:
-        """Returns one leaf of a first carry, `[*batch, size]`."""
-        if not isinstance(params, self.params_type):
-            raise checks.fail("params", f"{self.params_type.__name__}, as `init` returns them", checks.describe(params))
-        checks.shape("batch_shape", batch_shape)
-        if dtype is not None:
-            checks.float_dtype("dtype", dtype)
-        return jnp.zeros((*batch_shape, size), params.w_x.dtype if dtype is None else dtype)
-
-    def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
-        """Returns the parameters as they are: nothing here is random."""
-        return params
+        return zeros(self, params, batch_shape, dtype, self.hidden_size)
 
     def project(self, params: Any, x: Array, *, key: Array | None = None) -> Any:
         raise NotImplementedError
@@ -99,14 +86,6 @@ class VectorCell:
         """Returns the next carry and the output `[*batch, output_size]` in the parameters' dtype."""
         carry, y = self.update(carry, self.preactivate(params, carry, z))
         return carry, y.astype(params.w_x.dtype)
-
-    def __call__(self, params: Any, carry: Carry, x: Array, *, key: Array | None = None) -> tuple[Carry, Array]:
-        """Takes one step from `x [*batch, input_size]`; returns `(carry, y)`.
-
-        Raises ValueError where shapes or dtypes do not fit each other.
-        """
-        check_call(self, params, carry, x, batch_shape=x.shape[:-1] if hasattr(x, "shape") else ())
-        return self.step(params, carry, self.project(params, x, key=key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +102,20 @@ class InputCell(VectorCell):
     def __post_init__(self):
         super().__post_init__()
         checks.boolean("use_bias", self.use_bias)
+
+    def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
+        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
+        checks.drawing(key, dtype)
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return self.params_type(
+            matrix(self.w_x_init, key_x, self.input_size, len(self.gates), self.hidden_size, dtype),
+            *self.recurrent_weights(key_h, dtype),
+            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
+        )
+
+    def recurrent_weights(self, key: Array, dtype: Any) -> tuple[Array, ...]:
+        """Draws the parameters between `w_x` and `b`."""
+        return ()
 
     def project(self, params: Any, x: Array, *, key: Array | None = None) -> Any:
         """Returns W_x x + b, `[*batch, gates * hidden_size]`, in float32 or better."""
@@ -145,16 +138,9 @@ class DenseCell(InputCell):
         """Of `w_h`, in their order."""
         return self.gates
 
-    def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
-        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
-        key_x, key_h, key_b = jax.random.split(key, 3)
-        return self.params_type(
-            matrix(self.w_x_init, key_x, self.input_size, len(self.gates), self.hidden_size, dtype),
-            matrix(self.w_h_init, key_h, self.state_size, len(self.recurrent_gates), self.hidden_size, dtype),
-            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
-        )
+    def recurrent_weights(self, key: Array, dtype: Any) -> tuple[Array, ...]:
+        """Draws `w_h`, each gate's matrix on its own."""
+        return (matrix(self.w_h_init, key, self.state_size, len(self.recurrent_gates), self.hidden_size, dtype),)
 
 
 def dot(a: Array, w: Array) -> Array:
@@ -165,7 +151,7 @@ def dot(a: Array, w: Array) -> Array:
     return jnp.matmul(a.astype(w.dtype), w, preferred_element_type=wide(w.dtype))
 
 
-def biased(a: Array, b: Array | None = None) -> Array:
+def biased(a: Array, b: Array | None) -> Array:
     """Returns a + b in the dtype of `a`; without a bias `a` itself."""
     return a if b is None else a + b.astype(a.dtype)
 
@@ -181,6 +167,6 @@ def split_gates(a: Array, gates: int) -> list[Array]:
     return jnp.split(a, gates, axis=-1)
 
 
-def like(carry: Carry, *values: Array) -> list[Array]:
-    """Casts each new value to the dtype its leaf of the carry had: the carry keeps its dtype over a loop."""
-    return [v.astype(c.dtype) for v, c in zip(values, jax.tree.leaves(carry), strict=True)]
+def like(carry: Carry, new: Carry) -> Carry:
+    """Casts a new carry to the dtypes of the old one: a carry keeps its own over a loop."""
+    return jax.tree.map(lambda n, c: n.astype(c.dtype), new, carry)

@@ -41,7 +41,7 @@ class Elman(DenseCell):
 
     def update(self, carry: Array, a: Array) -> tuple[Array, Array]:
         h = ACTIVATIONS[self.activation](a)
-        return like(carry, h)[0], h
+        return like(carry, h), h
 
 
 def IRNN(input_size: int, hidden_size: int, scale: float = 1.0, **options: Any) -> Elman:  # noqa: N802 -- reads as a cell

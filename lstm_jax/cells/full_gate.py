@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
+from lstm_jax.cells.call import zeros
 from lstm_jax.cells.dense import dot, like, matrix, split_gates
 from lstm_jax.cells.peephole import PeepholeLSTM
 from lstm_jax.types import Array
@@ -47,8 +48,8 @@ class FullGateLSTM(PeepholeLSTM):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.open_gates or self.coupled:
-            raise checks.fail("open_gates", "all three gates in a FullGateLSTM", f"{self.open_gates}, {self.coupled=}")
+        checks.one_of("open_gates", self.open_gates, [()])
+        checks.one_of("coupled", self.coupled, [False])
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> FullGateParams:
         """Returns fresh parameters in `dtype`; each gate's matrix, and each pair of gates', is drawn on its own."""
@@ -58,7 +59,7 @@ class FullGateLSTM(PeepholeLSTM):
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> Any:
         """Returns zeros in `dtype`, by default the parameters' own."""
-        gates = self.zeros(params, batch_shape, dtype, 3 * self.hidden_size)
+        gates = zeros(self, params, batch_shape, dtype, 3 * self.hidden_size)
         return FullGateCarry(*super().initial_carry(params, batch_shape, dtype), gates)
 
     def recurrent(self, params: Any, carry: Any) -> Array:
@@ -69,8 +70,4 @@ class FullGateLSTM(PeepholeLSTM):
     def update(self, carry: Any, a: Any) -> tuple[Any, Array]:
         h, c, gates = self.gated(carry.c, *a)
         after = jnp.concatenate([gates[name] for name in "ifo"], axis=-1)
-        return FullGateCarry(*like(carry, h, c, after)), h
-
-    @property
-    def runs_as(self) -> Any:
-        return self
+        return like(carry, FullGateCarry(h, c, after)), h

@@ -49,7 +49,7 @@ class GRU(DenseCell):
 
     @property
     def splits(self) -> bool:
-        return self.reset_after
+        return self.reset_after and type(self).step is GRU.step
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> GRUParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
@@ -79,7 +79,7 @@ class GRU(DenseCell):
     def _mix(self, carry: Array, z: Array, n: Array) -> tuple[Array, Array]:
         z = jax.nn.sigmoid(z)
         h = (1 - z) * jnp.tanh(n) + z * carry.astype(z.dtype)
-        return like(carry, h)[0], h
+        return like(carry, h), h
 
     def step(self, params: GRUParams, carry: Array, z: Array) -> tuple[Array, Array]:
         """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""

@@ -3,9 +3,6 @@
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from lstm_jax import checks, inits
 from lstm_jax.cells.dense import ACTIVATIONS, InputCell, like
 from lstm_jax.types import Array
@@ -41,20 +38,13 @@ class IndRNN(InputCell):
         super().__post_init__()
         checks.one_of("activation", self.activation, ("relu", "tanh", "sigmoid"))
 
-    def init(self, key: Array, dtype: Any = jnp.float32) -> IndRNNParams:
-        """Returns fresh parameters in `dtype`."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
-        key_x, key_u, key_b = jax.random.split(key, 3)
-        return IndRNNParams(
-            self.w_x_init(key_x, (self.input_size, self.hidden_size), dtype),
-            self.u_init(key_u, self.gates, self.hidden_size, dtype),
-            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
-        )
+    def recurrent_weights(self, key: Array, dtype: Any) -> tuple[Array, ...]:
+        """Draws `u`."""
+        return (self.u_init(key, self.gates, self.hidden_size, dtype),)
 
     def preactivate(self, params: IndRNNParams, carry: Array, z: Array) -> Array:
         return z + params.u.astype(z.dtype) * carry.astype(z.dtype)
 
     def update(self, carry: Array, a: Array) -> tuple[Array, Array]:
         h = ACTIVATIONS[self.activation](a)
-        return like(carry, h)[0], h
+        return like(carry, h), h

@@ -49,4 +49,4 @@ class JANET(DenseCell):
     def update(self, carry: Array, a: Array) -> tuple[Array, Array]:
         s, g = split_gates(a, 2)
         h = jax.nn.sigmoid(s) * carry.astype(a.dtype) + jax.nn.sigmoid(self.beta - s) * jnp.tanh(g)
-        return like(carry, h)[0], h
+        return like(carry, h), h

@@ -72,18 +72,20 @@ class LayerNormLSTM(MemoryCell):
         """Returns LN(W_x x) + b, `[*batch, 4 * hidden_size]`, in float32 or better."""
         return biased(normalise(dot(x, params.w_x), 4, params.gain_x, self.epsilon), params.b)
 
-    def preactivate(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: Array) -> tuple[Array, ...]:
+    def preactivate(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: Array) -> tuple[Array, Array, Array | None]:
         """Returns the gates' pre-activations, and the gain and bias of the memory, which wait for c'."""
         a = z + normalise(dot(carry.h, params.w_h), 4, params.gain_h, self.epsilon)
-        waiting = [p for p in (params.gain_c, params.b_c) if p is not None]
-        return a, *(jnp.broadcast_to(p.astype(a.dtype), carry.c.shape) for p in waiting)
+        gain_c, b_c = jax.tree.map(
+            lambda p: jnp.broadcast_to(p.astype(a.dtype), carry.c.shape), (params.gain_c, params.b_c)
+        )
+        return a, gain_c, b_c
 
-    def update(self, carry: LSTMCarry, a: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
-        a_gates, gain_c, *b_c = a
-        i, f, g, o = split_gates(a_gates, 4)
-        c = jax.nn.sigmoid(f) * carry.c.astype(g.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(biased(normalise(c, 1, gain_c, self.epsilon), *b_c))
-        return LSTMCarry(*like(carry, h, c)), h
+    def update(self, carry: LSTMCarry, a: Any) -> tuple[LSTMCarry, Array]:
+        a, gain_c, b_c = a
+        i, f, g, o = split_gates(a, 4)
+        c = jax.nn.sigmoid(f) * carry.c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(biased(normalise(c, 1, gain_c, self.epsilon), b_c))
+        return like(carry, LSTMCarry(h, c)), h
 
 
 class LayerNormGRUParams(NamedTuple):
@@ -125,8 +127,8 @@ class LayerNormGRU(GRU):
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own, gains are 1."""
-        gains = {name: jnp.ones(3 * self.hidden_size, dtype) for name in ("gain_x", "gain_h")}
-        return super().init(key, dtype)._replace(**gains)
+        params = super().init(key, dtype)
+        return params._replace(**{name: jnp.ones(3 * self.hidden_size, dtype) for name in ("gain_x", "gain_h")})
 
     def project(self, params: Any, x: Array, *, key: Array | None = None) -> Array:
         """Returns LN(W_x x) + b, `[*batch, 3 * hidden_size]`, in float32 or better."""

@@ -59,4 +59,4 @@ class LightGRU(DenseCell):
         a_z, a_n = split_gates(a, 2)
         z = jax.nn.sigmoid(a_z)
         h = z * carry.astype(a.dtype) + (1 - z) * jax.nn.relu(a_n)
-        return like(carry, h)[0], h
+        return like(carry, h), h

@@ -10,6 +10,7 @@ from jax import lax
 
 from lstm_jax import checks, inits
 from lstm_jax.cells.affine import Affine
+from lstm_jax.cells.call import zeros
 from lstm_jax.cells.dense import VectorCell, dot
 from lstm_jax.types import Array, wide
 
@@ -51,19 +52,19 @@ class LRU(Affine, VectorCell):
     References: Orvieto et al. 2023, https://arxiv.org/abs/2303.06349
     """
 
-    output: int | None = None
+    output_size: int | None = None  # pyright: ignore[reportIncompatibleMethodOverride] -- a field here
     r_min: float = 0.0
     r_max: float = 1.0
     max_phase: float = 2 * math.pi
     d_init: inits.WeightInit = inits.Glorot()
 
     params_type: ClassVar[type] = LRUParams
-    output_leaf: ClassVar[int | None] = None
+    output_first: ClassVar[bool] = False
 
     def __post_init__(self):
         super().__post_init__()
-        if self.output is not None:
-            checks.positive_int("output", self.output)
+        if self.output_size is not None:
+            checks.positive_int("output_size", self.output_size)
         for name in ("r_min", "r_max", "max_phase"):
             checks.finite(name, getattr(self, name))
         if not 0 <= self.r_min < self.r_max <= 1:
@@ -71,27 +72,26 @@ class LRU(Affine, VectorCell):
         checks.positive("max_phase", self.max_phase)
 
     @property
-    def output_size(self) -> int:
-        """Numbers in the output."""
-        return self.input_size if self.output is None else self.output
+    def output_shape(self) -> tuple[int]:
+        return (self.input_size if self.output_size is None else self.output_size,)
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> LRUParams:
         """Returns fresh parameters in `dtype`."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
+        checks.drawing(key, dtype)
         key_b, key_c, key_d, key_r, key_phase = jax.random.split(key, 5)
-        n, outer = self.hidden_size, wide(dtype)
+        n, outer, (outputs,) = self.hidden_size, wide(dtype), self.output_shape
         tiny = jnp.finfo(outer).tiny
 
         def normal(key: Array, shape: tuple[int, int], fan: int) -> Array:
             return (jax.random.normal(key, shape, outer) * fan**-0.5).astype(dtype)
 
         squared = jax.random.uniform(key_r, (n,), outer, max(self.r_min**2, float(tiny)), self.r_max**2)
+        squared = jnp.minimum(squared, 1 - jnp.finfo(outer).eps)  # a radius of 1 has no logarithm of its logarithm
         phase = jax.random.uniform(key_phase, (n,), outer, float(tiny), self.max_phase)
         return LRUParams(
             w_x=normal(key_b, (self.input_size, 2 * n), 2 * self.input_size),
-            w_y=normal(key_c, (2 * n, self.output_size), n),
-            d=self.d_init(key_d, (self.input_size, self.output_size), dtype),
+            w_y=normal(key_c, (2 * n, outputs), n),
+            d=self.d_init(key_d, (self.input_size, outputs), dtype),
             nu=jnp.log(-0.5 * jnp.log(squared)).astype(dtype),
             theta=jnp.log(phase).astype(dtype),
             gamma=(0.5 * jnp.log1p(-squared)).astype(dtype),
@@ -99,7 +99,7 @@ class LRU(Affine, VectorCell):
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LRUCarry:
         """Returns zeros in `dtype`, by default the parameters' own."""
-        return LRUCarry(*(self.zeros(params, batch_shape, dtype, self.hidden_size) for _ in range(2)))
+        return LRUCarry(*(zeros(self, params, batch_shape, dtype, self.hidden_size) for _ in range(2)))
 
     def project(self, params: LRUParams, x: Array, *, key: Array | None = None) -> tuple[Array, Array]:
         """Returns B x, real part beside imaginary, and D x, in float32 or better."""

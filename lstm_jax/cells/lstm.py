@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import inits
+from lstm_jax.cells.call import zeros
 from lstm_jax.cells.dense import DenseCell, dot, like, split_gates
 from lstm_jax.types import Array
 
@@ -35,7 +36,7 @@ class MemoryCell(DenseCell):
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> LSTMCarry:
         """Returns zeros in `dtype`, by default the parameters' own: two arrays, which may be donated."""
         sizes = self.state_size, self.hidden_size
-        return LSTMCarry(*(self.zeros(params, batch_shape, dtype, size) for size in sizes))
+        return LSTMCarry(*(zeros(self, params, batch_shape, dtype, size) for size in sizes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LSTM(MemoryCell):
 
     def update(self, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
         h, c = gated(carry.c, a)
-        return LSTMCarry(*like(carry, h, c)), h
+        return like(carry, LSTMCarry(h, c)), h
 
 
 def gated(c: Array, a: Array) -> tuple[Array, Array]:

@@ -71,8 +71,7 @@ class MemoryBlockLSTM(MemoryCell):
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> MemoryBlockParams:
         """Returns fresh parameters in `dtype`; the matrices of gates and of cell inputs are each drawn on their own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
+        checks.drawing(key, dtype)
         key_x, key_h, key_b, *key_g = jax.random.split(key, 6)
 
         def drawn(init: Any, key: Array, key_g: Array, rows: int) -> Array:
@@ -100,4 +99,4 @@ class MemoryBlockLSTM(MemoryCell):
         kept = carry.c.astype(a.dtype)
         c = (f[0] * kept if f else kept) + i * ACTIVATIONS[self.input_activation](g)
         h = o * ACTIVATIONS[self.output_activation](c)
-        return LSTMCarry(*like(carry, h, c)), h
+        return like(carry, LSTMCarry(h, c)), h

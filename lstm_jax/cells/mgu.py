@@ -12,9 +12,10 @@ from lstm_jax.types import Array
 
 
 class MGUParams(NamedTuple):
-    """`w_x [input, 2 * hidden]`, `w_h [hidden, 2 * hidden]`, `b [2 * hidden]`, `b_hn [hidden]`; gates in order f, n.
+    """`w_x [input, 2 * hidden]`, `w_h [hidden, 2 * hidden]`, `b [2 * hidden]`, `b_hn [hidden]`.
 
-    `b` is None without biases, `b_hn` also with `reset_after=False`.
+    Gates in order w, n, with `reset_after=True` in order f, n. `b` is None without biases, `b_hn` also with
+    `reset_after=False`.
     """
 
     w_x: Array
@@ -27,21 +28,21 @@ class MGUParams(NamedTuple):
 class MGU(DenseCell):
     """A minimal gated unit; its carry is the array h `[*batch, hidden_size]`.
 
+        w = sigmoid(W_xw x + W_hw h + b_w)
+        n = tanh(W_xn x + W_hn (w h) + b_n)
+        h' = (1 - w) h + w n,    y = h'
+
+    the paper's, who call it f although it writes; and with `reset_after=True`, as Flax's `MGUCell`, whose f keeps,
+
         f = sigmoid(W_xf x + W_hf h + b_f)
-        n = tanh(W_xn x + W_hn (f h) + b_n)                   the paper's, the default
-        h' = (1 - f) h + f n,    y = h'
-
-        n = tanh(W_xn x + b_n + f (W_hn h + b_hn))            with `reset_after=True`, as Flax's `MGUCell`
+        n = tanh(W_xn x + b_n + f (W_hn h + b_hn))
         h' = (1 - f) n + f h,    y = h'
-
-    The two are not one cell in two notations: where the gate of the first is open it writes, that of the second keeps.
 
     References: Zhou, Wu, Zhang, Zhou 2016, https://arxiv.org/abs/1603.09420
     """
 
     reset_after: bool = False
 
-    gates: ClassVar[tuple[str, ...]] = ("f", "n")
     params_type: ClassVar[type] = MGUParams
 
     def __post_init__(self):
@@ -49,8 +50,12 @@ class MGU(DenseCell):
         checks.boolean("reset_after", self.reset_after)
 
     @property
+    def gates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride] -- by options
+        return ("f", "n") if self.reset_after else ("w", "n")
+
+    @property
     def splits(self) -> bool:
-        return self.reset_after
+        return self.reset_after and type(self).step is MGU.step
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> MGUParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
@@ -68,15 +73,15 @@ class MGU(DenseCell):
         a_f, x_n, h_n = a
         f = jax.nn.sigmoid(a_f)
         h = (1 - f) * jnp.tanh(x_n + f * h_n) + f * carry.astype(f.dtype)
-        return like(carry, h)[0], h
+        return like(carry, h), h
 
     def step(self, params: Any, carry: Array, z: Array) -> tuple[Array, Array]:
         """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
         if self.reset_after:
             return super().step(params, carry, z)
-        x_f, x_n = split_gates(z, 2)
-        w_hf, w_hn = split_gates(params.w_h, 2)
+        x_w, x_n = split_gates(z, 2)
+        w_hw, w_hn = split_gates(params.w_h, 2)
         h = carry.astype(z.dtype)
-        f = jax.nn.sigmoid(x_f + dot(carry, w_hf))
-        h = (1 - f) * h + f * jnp.tanh(x_n + dot(f * h, w_hn))
-        return like(carry, h)[0], h.astype(params.w_x.dtype)
+        w = jax.nn.sigmoid(x_w + dot(carry, w_hw))
+        h = (1 - w) * h + w * jnp.tanh(x_n + dot(w * h, w_hn))
+        return like(carry, h), h.astype(params.w_x.dtype)

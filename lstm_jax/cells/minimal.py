@@ -1,14 +1,13 @@
 """minLSTM and minGRU: gates that look at the input alone, so that time needs no loop."""
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from lstm_jax import checks, inits
+from lstm_jax import inits
 from lstm_jax.cells.affine import Affine
-from lstm_jax.cells.dense import InputCell, matrix, split_gates
+from lstm_jax.cells.dense import InputCell, split_gates
 from lstm_jax.types import Array
 
 
@@ -22,16 +21,6 @@ class MinimalParams(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class _Minimal(Affine, InputCell):
     params_type: ClassVar[type] = MinimalParams
-
-    def init(self, key: Array, dtype: Any = jnp.float32) -> MinimalParams:
-        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
-        key_x, key_b = jax.random.split(key)
-        return MinimalParams(
-            matrix(self.w_x_init, key_x, self.input_size, len(self.gates), self.hidden_size, dtype),
-            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
-        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,13 +31,13 @@ class _MUT(DenseCell):
         w = dict(zip(self.recurrent_gates, split_gates(params.w_h, len(self.recurrent_gates)), strict=True))
         h, (x_r, x_z, x_n) = carry.astype(z.dtype), split_gates(z, 3)
         r = jax.nn.sigmoid(x_r + dot(h, w["r"]))
-        z = jax.nn.sigmoid(self.write(x_z, h, w.get("z")))
+        z = jax.nn.sigmoid(self.keep(x_z, h, w.get("z")))
         n = jnp.tanh(dot(r * h, w["n"]) + x_n)
-        h = z * n + (1 - z) * h
-        return like(carry, h)[0], h.astype(params.w_x.dtype)
+        h = (1 - z) * n + z * h
+        return like(carry, h), h.astype(params.w_x.dtype)
 
-    def write(self, x_z: Array, h: Array, w_hz: Any) -> Array:
-        """Returns the pre-activation of z, which writes."""
+    def keep(self, x_z: Array, h: Array, w_hz: Any) -> Array:
+        """Returns the pre-activation of z."""
         return x_z + dot(h, w_hz)
 
 
@@ -48,9 +48,10 @@ class MUT1(_MUT):
         r = sigmoid(W_xr x + W_hr h + b_r)
         z = sigmoid(W_xz x + b_z)
         n = tanh(W_hn (r h) + tanh(W_xn x) + b_n)
-        h' = z n + (1 - z) h,    y = h'
+        h' = (1 - z) n + z h,    y = h'
 
-    Departure: the paper has tanh(x) for tanh(W_xn x), which wants inputs of the hidden size; with W_xn = 1 they agree.
+    Here z keeps, as in `GRU`; the paper's z writes. Departure: the paper has tanh(x) for tanh(W_xn x), which wants
+    inputs of the hidden size; with W_xn = 1 they agree.
 
     References: Jozefowicz, Zaremba, Sutskever 2015, https://proceedings.mlr.press/v37/jozefowicz15.html
     """
@@ -64,7 +65,7 @@ class MUT1(_MUT):
         r, z, n = split_gates(dot(x, params.w_x), 3)
         return biased(jnp.concatenate([r, z, jnp.tanh(n)], axis=-1), params.b)
 
-    def write(self, x_z: Array, h: Array, w_hz: Any) -> Array:
+    def keep(self, x_z: Array, h: Array, w_hz: Any) -> Array:
         return x_z
 
 
@@ -75,10 +76,10 @@ class MUT2(_MUT):
         r = sigmoid(W_xr x + W_hr h + b_r)
         z = sigmoid(W_xz x + W_hz h + b_z)
         n = tanh(W_hn (r h) + W_xn x + b_n)
-        h' = z n + (1 - z) h,    y = h'
+        h' = (1 - z) n + z h,    y = h'
 
-    Departure: the paper has x for W_xr x, which wants inputs of the hidden size; with W_xr = 1 they agree. With a free
-    W_xr this is a GRU whose z writes and whose reset comes before the product.
+    Here z keeps, as in `GRU`; the paper's z writes. Departure: the paper has x for W_xr x, which wants inputs of the
+    hidden size; with W_xr = 1 they agree. With a free W_xr this is a `GRU` with `reset_after=False`.
 
     References: Jozefowicz, Zaremba, Sutskever 2015, https://proceedings.mlr.press/v37/jozefowicz15.html
     """
@@ -91,10 +92,12 @@ class MUT3(_MUT):
         r = sigmoid(W_xr x + W_hr h + b_r)
         z = sigmoid(W_xz x + W_hz tanh(h) + b_z)
         n = tanh(W_hn (r h) + W_xn x + b_n)
-        h' = z n + (1 - z) h,    y = h'
+        h' = (1 - z) n + z h,    y = h'
+
+    Here z keeps, as in `GRU`; the paper's z writes.
 
     References: Jozefowicz, Zaremba, Sutskever 2015, https://proceedings.mlr.press/v37/jozefowicz15.html
     """
 
-    def write(self, x_z: Array, h: Array, w_hz: Any) -> Array:
+    def keep(self, x_z: Array, h: Array, w_hz: Any) -> Array:
         return x_z + dot(jnp.tanh(h), w_hz)

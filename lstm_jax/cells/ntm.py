@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
-from lstm_jax.cells.call import check_call
-from lstm_jax.cells.dense import biased, dot, matrix
+from lstm_jax.cells.call import Called, zeros
+from lstm_jax.cells.dense import biased, dot, like, matrix
 from lstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMParams
 from lstm_jax.types import Array
 
@@ -47,7 +47,7 @@ class NTMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class NTM:
+class NTM(Called):
     """A Neural Turing Machine with an LSTM for its controller, a memory M of slots i, and heads with weightings w.
 
         h' = LSTM(x and the reads r, h)
@@ -76,8 +76,8 @@ class NTM:
     """
 
     input_size: int
-    output_size: int
     hidden_size: int
+    output_size: int
     memory_slots: int = 128
     memory_width: int = 20
     read_heads: int = 1
@@ -88,13 +88,15 @@ class NTM:
     b_init: inits.BiasInit = inits.KeepBias()
     head_init: inits.WeightInit = inits.Glorot()
 
+    params_type: ClassVar[type] = NTMParams
+    output_first: ClassVar[bool] = False
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not field.name.endswith("_init"):
                 checks.positive_int(field.name, value, 0 if field.name == "shift" else 1)
-            elif not callable(value):
-                raise checks.fail(field.name, "an initialiser from lstm_jax.inits", repr(value))
+        checks.initialisers(self)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -117,8 +119,7 @@ class NTM:
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> NTMParams:
         """Returns fresh parameters in `dtype`; each head's matrix is drawn on its own, biases of heads are zero."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
+        checks.drawing(key, dtype)
         key_lstm, *keys, key_y = jax.random.split(key, 4)
         w_read, w_write = (
             matrix(self.head_init, key, self.hidden_size, heads, sum(sizes), dtype)
@@ -130,21 +131,15 @@ class NTM:
 
     def initial_carry(self, params: NTMParams, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> NTMCarry:
         """Returns the memory nearly empty and all weight on its first slot, in `dtype` or the parameters' own."""
-        if not isinstance(params, NTMParams):
-            raise checks.fail("params", "NTMParams, as `init` returns them", checks.describe(params))
+        reads = zeros(self, params, batch_shape, dtype, self.read_heads, self.memory_width)
         controller = self.controller.initial_carry(params.controller, batch_shape, dtype)
-        dtype, slots, width = controller.h.dtype, self.memory_slots, self.memory_width
-        first, heads = jax.nn.one_hot(0, slots, dtype=dtype), (self.read_heads, self.write_heads)
+        first, heads = jax.nn.one_hot(0, self.memory_slots, dtype=reads.dtype), (self.read_heads, self.write_heads)
         return NTMCarry(
             controller,
-            jnp.full((*batch_shape, slots, width), 1e-6, dtype),
-            jnp.zeros((*batch_shape, self.read_heads, width), dtype),
+            jnp.full((*batch_shape, self.memory_slots, self.memory_width), 1e-6, reads.dtype),
+            reads,
             *(jnp.tile(first, (*batch_shape, count, 1)) for count in heads),
         )
-
-    def prepare(self, params: NTMParams, batch_shape: tuple[int, ...], *, key: Array | None = None) -> NTMParams:
-        """Returns the parameters as they are: nothing here is random."""
-        return params
 
     def project(self, params: NTMParams, x: Array, *, key: Array | None = None) -> Array:
         """Returns the input's part of the controller's gates, `[*batch, 4 * hidden_size]`, in float32 or better."""
@@ -173,7 +168,7 @@ class NTM:
         joined = jnp.concatenate([h.astype(z.dtype), reads.reshape(flat)], axis=-1)
         y = biased(dot(joined, params.w_y), params.b_y)
         new = NTMCarry(lstm, memory, reads, w_read, w_write)
-        return jax.tree.map(lambda v, c: v.astype(c.dtype), new, carry), y.astype(params.w_y.dtype)
+        return like(carry, new), y.astype(params.w_y.dtype)
 
     def _address(self, memory: Array, w: Array, k: Array, beta: Array, g: Array, s: Array, gamma: Array) -> Array:
         """The weightings `[*batch, heads, slots]` that heads with `w` go on to."""
@@ -187,14 +182,6 @@ class NTM:
         # The power by way of its logarithm: no gamma brings the sum down to zero, no empty slot a gradient to NaN.
         log_w = jnp.log(jnp.maximum(w_s, jnp.finfo(w_s.dtype).tiny))
         return jax.nn.softmax((1 + jax.nn.softplus(gamma)) * log_w)
-
-    def __call__(self, params: Any, carry: Any, x: Array, *, key: Array | None = None) -> tuple[NTMCarry, Array]:
-        """Takes one step from `x [*batch, input_size]`; returns `(carry, y)`.
-
-        Raises ValueError where shapes or dtypes do not fit each other.
-        """
-        check_call(self, params, carry, x, batch_shape=x.shape[:-1] if hasattr(x, "shape") else ())
-        return self.step(params, carry, self.project(params, x, key=key))
 
 
 def _emitted(h: Array, w: Array, b: Array, sizes: tuple[int, ...]) -> list[Array]:

@@ -85,7 +85,7 @@ class PeepholeLSTM(MemoryCell):
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
         params = super().init(key, dtype)
-        if not self.peepholes:
+        if not (self.peepholes and self.peeping):
             return params
         return params._replace(p=self.p_init(jax.random.fold_in(key, 3), self.peeping, self.hidden_size, dtype))
 
@@ -105,7 +105,7 @@ class PeepholeLSTM(MemoryCell):
 
     def update(self, carry: Any, a: Any) -> tuple[Any, Array]:
         h, c, _ = self.gated(carry.c, *a)
-        return LSTMCarry(*like(carry, h, c)), h
+        return like(carry, LSTMCarry(h, c)), h
 
     def gated(self, c: Array, a: dict[str, Array], p_o: Array | None) -> tuple[Array, Array, dict[str, Any]]:
         """Returns h', c' and the gates i, f, o."""
@@ -119,7 +119,8 @@ class PeepholeLSTM(MemoryCell):
     @property
     def runs_as(self) -> Cell:
         """The LSTM that this cell is with other weights, where it is one."""
-        plain = not self.peepholes and self.input_activation == self.output_activation == "tanh"
+        tanh = self.input_activation == self.output_activation == "tanh"
+        plain = type(self) is PeepholeLSTM and tanh and not self.peepholes
         return LSTM(self.input_size, self.hidden_size) if plain else self
 
     def recast(self, params: PeepholeParams) -> LSTMParams:

@@ -66,4 +66,4 @@ class ProjectedLSTM(MemoryCell):
         """Returns the next carry and the output `[*batch, proj_size]` in the parameters' dtype."""
         h, c = gated(carry.c, z + dot(carry.h, params.w_h))
         h = dot(h, params.w_p)
-        return LSTMCarry(*like(carry, h, c)), h.astype(params.w_x.dtype)
+        return like(carry, LSTMCarry(h, c)), h.astype(params.w_x.dtype)

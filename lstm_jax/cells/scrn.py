@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
+from lstm_jax.cells.call import zeros
 from lstm_jax.cells.dense import DenseCell, dot, like
 from lstm_jax.types import Array
 
@@ -49,7 +50,7 @@ class SCRN(DenseCell):
 
     gates: ClassVar[tuple[str, ...]] = ("h",)
     params_type: ClassVar[type] = SCRNParams
-    output_leaf: ClassVar[int | None] = None
+    output_first: ClassVar[bool] = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -75,7 +76,7 @@ class SCRN(DenseCell):
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> SCRNCarry:
         """Returns zeros in `dtype`, by default the parameters' own."""
-        return SCRNCarry(*(self.zeros(params, batch_shape, dtype, n) for n in (self.hidden_size, self.context_size)))
+        return SCRNCarry(*(zeros(self, params, batch_shape, dtype, n) for n in (self.hidden_size, self.context_size)))
 
     def project(self, params: Any, x: Array, *, key: Array | None = None) -> tuple[Array, Array]:
         """Returns A x + b, `[*batch, hidden_size]`, and B x, `[*batch, context_size]`, in float32 or better."""
@@ -88,4 +89,4 @@ class SCRN(DenseCell):
 
     def update(self, carry: SCRNCarry, a: tuple[Array, Array]) -> tuple[SCRNCarry, Array]:
         h, s = jax.nn.sigmoid(a[0]), a[1]
-        return SCRNCarry(*like(carry, h, s)), jnp.concatenate([h, s], axis=-1)
+        return like(carry, SCRNCarry(h, s)), jnp.concatenate([h, s], axis=-1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks, inits
+from lstm_jax.cells.call import zeros
 from lstm_jax.cells.dense import InputCell, dot, like, matrix, split_gates
 from lstm_jax.types import Array
 
@@ -43,8 +44,10 @@ class SLSTM(InputCell):
         n' = f n + i
         h' = sigmoid(a_o) c' / n',    y = h'
 
-    m only rescales: c' / n' does not depend on it. The first m, which the paper leaves open, is -10,000, so that the
-    first step counts alone, where n = 0. The block's convolution, norms and feed-forward layer are not the cell's.
+    An exponential forget gate weighs the past by exp(a_f): it forgets only from below zero, so start it there, with
+    `b_init=inits.KeepBias(-1.0)`. m only rescales: c' / n' does not depend on it. The first m, which the paper leaves
+    open, is -10,000, so that the first step counts alone, where n = 0. The block's convolution, norms and feed-forward
+    layer are not the cell's.
 
     References: Beck et al. 2024, https://arxiv.org/abs/2405.04517, equations 8 to 17
     """
@@ -56,6 +59,7 @@ class SLSTM(InputCell):
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     params_type: ClassVar[type] = SLSTMParams
+    tied_leaves: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     def __post_init__(self):
         super().__post_init__()
@@ -64,22 +68,14 @@ class SLSTM(InputCell):
             raise checks.fail("heads", f"a divisor of hidden_size={self.hidden_size}", repr(self.heads))
         checks.one_of("forget", self.forget, ("sigmoid", "exp"))
 
-    def init(self, key: Array, dtype: Any = jnp.float32) -> SLSTMParams:
-        """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own, and each head's."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
-        key_x, key_h, key_b = jax.random.split(key, 3)
+    def recurrent_weights(self, key: Array, dtype: Any) -> tuple[Array, ...]:
+        """Draws `w_h`, each head's and gate's matrix on its own."""
         size = self.hidden_size // self.heads
-        heads = [matrix(self.w_h_init, k, size, 4, size, dtype) for k in jax.random.split(key_h, self.heads)]
-        return SLSTMParams(
-            matrix(self.w_x_init, key_x, self.input_size, 4, self.hidden_size, dtype),
-            jnp.stack(heads),
-            self.b_init(key_b, self.gates, self.hidden_size, dtype) if self.use_bias else None,
-        )
+        return (jnp.stack([matrix(self.w_h_init, k, size, 4, size, dtype) for k in jax.random.split(key, self.heads)]),)
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> SLSTMCarry:
         """Returns zeros, and -10,000 for m, in `dtype`, by default the parameters' own."""
-        h, c, n, m = (self.zeros(params, batch_shape, dtype, self.hidden_size) for _ in range(4))
+        h, c, n, m = (zeros(self, params, batch_shape, dtype, self.hidden_size) for _ in range(4))
         return SLSTMCarry(h, c, n, m - jnp.asarray(10_000, m.dtype))
 
     def preactivate(self, params: SLSTMParams, carry: SLSTMCarry, z: Array) -> Array:
@@ -96,4 +92,4 @@ class SLSTM(InputCell):
         c = f * c + i * jnp.tanh(a_g)
         n = f * n + i
         h = jax.nn.sigmoid(a_o) * c / n
-        return SLSTMCarry(*like(carry, h, c, n, m)), h
+        return like(carry, SLSTMCarry(h, c, n, m)), h

@@ -47,9 +47,7 @@ class TreeLSTM:
         checks.positive_int("input_size", self.input_size)
         checks.positive_int("hidden_size", self.hidden_size)
         checks.boolean("use_bias", self.use_bias)
-        for name in ("w_x_init", "w_h_init", "b_init"):
-            if not callable(getattr(self, name)):
-                raise checks.fail(name, "an initialiser from lstm_jax.inits", repr(getattr(self, name)))
+        checks.initialisers(self)
 
     @property
     def places(self) -> int | None:
@@ -58,8 +56,7 @@ class TreeLSTM:
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> TreeLSTMParams:
         """Returns fresh parameters in `dtype`; the matrix of each gate, and of each child, is drawn on its own."""
-        checks.typed_key("key", key)
-        checks.float_dtype("dtype", dtype)
+        checks.drawing(key, dtype)
         key_x, key_h, key_b = jax.random.split(key, 3)
         places, size = self.places or 1, self.hidden_size
         children = [

@@ -23,8 +23,8 @@ class VariationalDropout(Wrapped):
         a = W_x x + W_h (m h) / (1 - rate) + b,    m ~ Bernoulli(1 - rate) once a sequence
 
     Only the products see the mask: where a GRU mixes its old h into the new one, h is whole. Without a key nothing is
-    dropped. Dropout of the inputs belongs to the layers. The cell must split (`SplitCell`), and its output be a part of
-    its carry; other cells are refused.
+    dropped, nor in a single call of the cell, which does not know its sequence. Dropout of the inputs belongs to the
+    layers. The cell must split (`SplitCell`), and its output be a part of its carry; other cells are refused.
 
     References: Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287
     """
@@ -33,10 +33,11 @@ class VariationalDropout(Wrapped):
 
     def __post_init__(self):
         super().__post_init__()
-        self._require_output()
+        self.require_output()
         checks.rate("rate", self.rate)
         if not getattr(self.cell, "splits", False):
-            raise checks.fail("cell", "a cell whose step splits into products and the rest", repr(self.cell))
+            expected = "a cell that `splits` its step into products and the rest (a wrapper goes around this one)"
+            raise checks.fail("cell", expected, repr(self.cell))
 
     def prepare(self, params: Params, batch_shape: tuple[int, ...], *, key: Array | None = None) -> _Drawn:
         """Returns the parameters with the mask of this sequence."""
@@ -44,7 +45,7 @@ class VariationalDropout(Wrapped):
             return _Drawn(self.cell.prepare(params, batch_shape), None)
         key, key_mask = jax.random.split(key)
         inner = self.cell.prepare(params, batch_shape, key=key)
-        h = self._output_of(jax.eval_shape(lambda: self.cell.initial_carry(params, batch_shape)))
+        h, *_ = jax.tree.leaves(jax.eval_shape(lambda: self.cell.initial_carry(params, batch_shape)))
         return _Drawn(inner, jax.random.bernoulli(key_mask, 1 - self.rate, h.shape))
 
     def project(self, params: _Drawn, x: Array, *, key: Array | None = None) -> Any:
@@ -54,8 +55,8 @@ class VariationalDropout(Wrapped):
         """Returns the next carry and the output in the parameters' dtype."""
         if params.mask is None:
             return self.cell.step(params.inner, carry, z)
-        leaves, tree = jax.tree.flatten(carry)
-        h = leaves[self.output_leaf or 0]
-        leaves[self.output_leaf or 0] = jnp.where(params.mask, h / (1 - self.rate), jnp.zeros_like(h))
-        after, y = self.cell.update(carry, self.cell.preactivate(params.inner, jax.tree.unflatten(tree, leaves), z))
+        (h, *rest), tree = jax.tree.flatten(carry)
+        h = jnp.where(params.mask, h / (1 - self.rate), jnp.zeros_like(h))
+        masked = jax.tree.unflatten(tree, [h, *rest])
+        after, y = self.cell.update(carry, self.cell.preactivate(params.inner, masked, z))
         return after, y.astype(jax.tree.leaves(params.inner)[0].dtype)

@@ -17,7 +17,8 @@ class WeightDrop(Wrapped):
 
         W_h = m W_h / (1 - rate),    m ~ Bernoulli(1 - rate), entry by entry
 
-    `weights` names the parameters that are dropped. Without a key nothing is. Only weights change: the cell runs in the
+    `weights` names the parameters that are dropped. Without a key nothing is, and neither is in a single call of the
+    cell, which does not know its sequence. Only weights change: the cell runs in the
     kernels that serve the one within.
 
     References: Wan et al. 2013, https://proceedings.mlr.press/v28/wan13.html (DropConnect);
@@ -30,12 +31,10 @@ class WeightDrop(Wrapped):
     def __post_init__(self):
         super().__post_init__()
         checks.rate("rate", self.rate)
-        known = getattr(self._params(), "_fields", ())
+        params = jax.eval_shape(lambda: self.cell.init(jax.random.key(0)))
+        known = [name for name in getattr(params, "_fields", ()) if hasattr(getattr(params, name), "shape")]
         if not isinstance(self.weights, tuple) or not self.weights or not set(self.weights) <= set(known):
             raise checks.fail("weights", f"a tuple of some of {', '.join(known)}", repr(self.weights))
-
-    def _params(self) -> Any:
-        return jax.eval_shape(lambda: self.cell.init(jax.random.key(0)))
 
     def prepare(self, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
         """Returns the parameters of this sequence."""

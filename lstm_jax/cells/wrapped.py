@@ -1,9 +1,8 @@
 """What changes the recurrence of any cell: the part that the wrappers share."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from lstm_jax import checks
@@ -13,11 +12,11 @@ from lstm_jax.types import Array, Carry, Params
 
 @dataclasses.dataclass(frozen=True)
 class Wrapped:
-    """A cell with the parameters and the carry of `cell`; not one of its own."""
+    """A cell with the parameters and the carry of `cell`, which is also the target to convert them for; not its own."""
 
     cell: Any
 
-    draws = True
+    draws: ClassVar[bool] = True
 
     def __post_init__(self):
         checks.cell("cell", self.cell)
@@ -31,8 +30,12 @@ class Wrapped:
         return self.cell.output_shape
 
     @property
-    def output_leaf(self) -> int | None:
-        return getattr(self.cell, "output_leaf", None)
+    def output_first(self) -> bool:
+        return getattr(self.cell, "output_first", False)
+
+    @property
+    def tied_leaves(self) -> tuple[int, ...]:
+        return getattr(self.cell, "tied_leaves", ())
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Params:
         """Returns fresh parameters of the cell within, in `dtype`."""
@@ -59,14 +62,11 @@ class Wrapped:
 
         Raises ValueError where shapes or dtypes do not fit each other.
         """
-        batch = x.shape[: x.ndim - len(self.input_shape)] if hasattr(x, "shape") else ()
-        check_call(self, params, carry, x, batch_shape=batch)
+        batch = check_call(self, params, carry, x)
         prepared = self.prepare(params, batch)
         return self.step(prepared, carry, self.project(prepared, x, key=key))
 
-    def _require_output(self) -> None:
-        if self.output_leaf is None:
-            raise checks.fail("cell", "a cell whose output is a part of its carry", repr(self.cell))
-
-    def _output_of(self, carry: Carry) -> Array:
-        return jax.tree.leaves(carry)[self.output_leaf or 0]
+    def require_output(self) -> None:
+        """Raises ValueError for a cell whose output is no part of its carry."""
+        if not self.output_first:
+            raise checks.fail("cell", "a cell whose output is the first part of its carry", repr(self.cell))

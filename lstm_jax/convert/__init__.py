@@ -49,8 +49,8 @@ def from_torch(target: Any, source: Any, *, prefix: str = "") -> Params:
     """Reads PyTorch's `nn.LSTM`, `nn.GRU` or `nn.RNN` for a layer, `nn.LSTMCell` and its like for a cell.
 
     `nn.LSTM(7, 8, num_layers=2, bidirectional=True)` is
-    `Stack((Bidirectional(LSTM(7, 8)), Bidirectional(LSTM(16, 8))))`. PyTorch's `batch_first` changes no weight: layers
-    here are time-major, the Flax modules batch-first.
+    `Stack((Bidirectional(LSTM(7, 8)), Bidirectional(LSTM(16, 8))))`, with a `proj_size` layers of `ProjectedLSTM`.
+    PyTorch's `batch_first` changes no weight: layers here are time-major, the Flax modules batch-first.
 
     Args:
       target: a cell, a `Recurrent`, a `Bidirectional`, or a `Stack` of either kind with one cell and hidden size.
@@ -194,7 +194,7 @@ def _haiku_name(cell: Any) -> str:
 
 
 def from_linen(target: Any, source: Any) -> Params:
-    """Reads the parameters of Flax linen's `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `SimpleCell`.
+    """Reads the parameters of Flax linen's `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` or `SimpleCell`.
 
     `source` is the cell's own part of `variables["params"]`, for instance `params["OptimizedLSTMCell_0"]`.
     """
@@ -202,7 +202,7 @@ def from_linen(target: Any, source: Any) -> Params:
 
 
 def to_linen(target: Any, params: Params) -> Any:
-    """Returns a nested dict a cell, as `LSTMCell` and `OptimizedLSTMCell`, `GRUCell` or `SimpleCell` have it."""
+    """Returns a nested dict a cell, as `from_linen` reads it."""
     return write_each(target, params, lambda cell, p: _nested(write("Flax linen", cell, p)))
 
 

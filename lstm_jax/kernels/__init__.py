@@ -20,8 +20,8 @@ class Kernel(NamedTuple):
     run: Callable[[Any, Options, Params, Sequence], tuple[Carry, Any]]
     cells: tuple[type, ...] | None = None
     """Types of cells, None for all."""
-    needs: str | None = None
-    """What a cell must have: the name of an attribute that is True."""
+    needs: tuple[str, str] | None = None
+    """What a cell must have: an attribute that is True, and what it says in words."""
     platforms: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
     history: bool = True
@@ -44,9 +44,9 @@ TABLE = {
         varying=False,
         missing=cpu.missing,
     ),
-    "xla_vjp": Kernel(xla_vjp.run_vjp, needs="splits", varying=False),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, needs=("splits", "whose step splits into products and the rest"), varying=False),
     "xla": Kernel(xla.run),
-    "associative": Kernel(associative.run, needs="affine"),
+    "associative": Kernel(associative.run, needs=("affine", "whose state is affine in the one before")),
 }
 REFERENCE = "xla"
 
@@ -76,8 +76,8 @@ def refusal(
         cell = compiled_as(cell)
     if kernel.cells is not None and type(cell) not in kernel.cells:
         return f"`cell`: {name!r} serves {', '.join(c.__name__ for c in kernel.cells)}, got {type(cell).__name__}"
-    if kernel.needs is not None and not getattr(cell, kernel.needs, False):
-        return f"`cell`: {name!r} serves cells with `{kernel.needs}`, got {cell}"
+    if kernel.needs is not None and not getattr(cell, kernel.needs[0], False):
+        return f"`cell`: {name!r} serves cells {kernel.needs[1]} (`{kernel.needs[0]}`), got {cell}"
     if kernel.dtypes is not None and dtype is not None and str(dtype) not in kernel.dtypes:
         return f"`xs`: {name!r} serves {', '.join(kernel.dtypes)}, got {dtype}"
     if return_history and not kernel.history:

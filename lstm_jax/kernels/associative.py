@@ -8,7 +8,7 @@ from jax import lax
 
 from lstm_jax.kernels import xla
 from lstm_jax.kernels.xla import Options, Sequence, carry_like, select
-from lstm_jax.types import Array, Carry, Params
+from lstm_jax.types import Carry, Params
 
 
 def run(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
@@ -20,14 +20,20 @@ def run(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Car
     else:
         z = jax.vmap(lambda x, key: cell.project(params, x, key=key))(seq.xs, seq.keys)
     a, b = cell.coefficients(params, z)
+    cut = None
     if seq.resets is not None:
         b = select(seq.resets, b + a * cell.state(seq.first).astype(b.dtype), b)
-        a = select(seq.resets, jnp.zeros_like(a), a)
+        cut = jnp.broadcast_to(seq.resets.reshape(seq.resets.shape + (1,) * (b.ndim - seq.resets.ndim)), b.shape)
     if seq.valid is not None:
         a, b = select(seq.valid, a, jnp.ones_like(a)), select(seq.valid, b, jnp.zeros_like(b))
 
-    product, total = lax.associative_scan(_joined, (a, b), reverse=options.reverse)
-    states = product * cell.state(seq.carry).astype(total.dtype) + total
+    first = (
+        jnp.ones_like(b[0]),
+        cell.state(seq.carry).astype(b.dtype),
+        None if cut is None else jnp.zeros_like(cut[0]),
+    )
+    product, total, cut = lax.associative_scan(_joined, (a, b, cut), reverse=options.reverse)
+    states = jax.vmap(lambda *late: _joined(first, late)[1])(product, total, cut)
     ys = cell.read(params, states, z).astype(seq.xs.dtype)
     if seq.valid is not None:
         ys = select(seq.valid, ys, jnp.zeros_like(ys))
@@ -36,6 +42,9 @@ def run(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Car
     return carry, (ys, history) if options.history else ys
 
 
-def _joined(early: tuple[Array, Array], late: tuple[Array, Array]) -> tuple[Array, Array]:
-    """One affine step after another."""
-    return early[0] * late[0], late[0] * early[1] + late[1]
+def _joined(early: tuple, late: tuple) -> tuple:
+    """One affine step after another: s' = a s + b, or b alone where a cut keeps what came before out, even NaN."""
+    (a0, b0, cut0), (a1, b1, cut1) = early, late
+    if cut1 is None:
+        return a0 * a1, a1 * b0 + b1, None
+    return a0 * a1, jnp.where(cut1, b1, a1 * b0 + b1), cut0 | cut1

@@ -111,7 +111,7 @@ def _loop(
 
     carry, (ys, history, befores) = lax.scan(
         body,
-        jax.tree.map(lambda c: _varying_like(seq.xs, c), seq.carry),
+        seq.carry,
         (inputs, seq.valid, seq.resets, seq.keys, slots),
         length=seq.xs.shape[0],
         reverse=options.reverse,
@@ -126,9 +126,14 @@ def mesh_axes(x: Array) -> frozenset[str]:
     return frozenset(getattr(getattr(kind, "mat", None), "varying", ()) or getattr(kind, "vma", ()) or ())
 
 
-def _varying_like(xs: Array, c: Array) -> Array:
-    axes = tuple(sorted(mesh_axes(xs) - mesh_axes(c)))
-    return lax.pcast(c, axes, to="varying") if axes else c
+def varying(xs: Array, carry: Carry) -> Carry:
+    """Marks a carry to differ along the mesh axes that the inputs differ along: after a step it does."""
+
+    def marked(c: Array) -> Array:
+        axes = tuple(sorted(mesh_axes(xs) - mesh_axes(c)))
+        return lax.pcast(c, axes, to="varying") if axes else c
+
+    return jax.tree.map(marked, carry)
 
 
 def carry_like(value: Carry, carry: Carry) -> Carry:

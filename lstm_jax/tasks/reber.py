@@ -95,9 +95,9 @@ class ContinualReber(NextSymbol):
         stream = task.start(key, batch_size)
         stream, batch = task.advance(stream)  # as often as wanted; the first time with a fresh carry
 
-    The paper trains on one stream at a time, until the first error or for 100,000 symbols, tests on ten such streams,
-    and reports how far they come: `steps_to_error`, which over several windows adds up until one of them has an error.
-    Ten streams without any error make a perfect network, a mean of more than 1,000 symbols a good one.
+    As others report it, the paper trains on one stream at a time, until the first error or for 100,000 symbols, tests
+    on ten such streams, and reports how far they come: `steps_to_error`, which over several windows adds up until one
+    of them has an error. Ten streams without any error make a perfect network, a mean of over 1,000 symbols a good one.
 
     Departures from the paper: windows of fixed length, which an error does not end; and a step is right by the measure
     of 1997, where this paper asks every output unit to be within 0.49 of its target.

@@ -22,8 +22,9 @@ class MeasureSpikeDelay(StepwiseRegression):
     at the spikes only, is the delay. The longest sequence has all its delays largest; shorter ones end at their last
     spike.
 
-    The paper tells apart 0 and 1 late at `length` 10 to 50, and at 10 also `(0, i)` and `(0, 1, ..., i)` with i up to
-    10. It trains on streams of 100 spikes, tests on streams of 1,000, and stops both at the first error.
+    As others report it, the paper tells apart 0 and 1 late at `length` 10 to 50, and at 10 also `(0, i)` and
+    `(0, 1, ..., i)` with i up to 10. It trains on streams of 100 spikes, tests on streams of 1,000, and stops both at
+    the first error.
 
     Departures from the paper, or choices where it leaves room: sequences of `spikes` spikes, which an error does not
     end; and the first interval has as many steps without a spike as any other of its delay.
@@ -85,7 +86,7 @@ class MeasureSpikeDelay(StepwiseRegression):
     def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """Whether every spike of every sequence is measured correctly: a bool scalar.
 
-        The paper asks for 1,000 in a row: as many as 10 sequences of 100 have, or one of 1,000.
+        As reported, the paper asks for 1,000 in a row: as many as 10 sequences of 100 have, or one of 1,000.
         """
         return super().solved(outputs, targets, mask)
 
@@ -103,7 +104,7 @@ class PeriodicFunction(StepwiseRegression):
     Every step has a target. Nothing is drawn: all sequences of all keys are the same. The network runs freely; the
     target is never its input.
 
-    The paper has F = 10 and 25, and asks for 1,000 periods without an error.
+    As others report it, the paper has F = 10 and 25, and asks for 1,000 periods without an error.
 
     Departures from the paper, or choices where it leaves room: its network has no input at all, here it is the
     constant 1, since a cell wants one; sequences of `periods` periods, which an error does not end; the triangle begins

@@ -1,5 +1,7 @@
 """What the whole family of cells shares beyond values and gradients; and each cell's own promises."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,64 @@ def test_what_changes_only_weights_runs_in_the_lstms_kernel():
     assert lj.kernels.explain(lj.IRNN(3, 4)).chosen == lj.kernels.explain(lj.Elman(3, 4)).chosen
 
 
+class Noisy(lj.LSTM):
+    draws = True
+
+    def project(self, params, x, *, key=None):
+        z = super().project(params, x)
+        return z if key is None else z + jax.random.normal(key, z.shape, z.dtype)
+
+
+class Forgetful(lj.GRU):
+    def step(self, params, carry, z):
+        return super().step(params, jnp.zeros_like(carry), z)
+
+
+class Lazy(lj.PeepholeLSTM):
+    def step(self, params, carry, z):
+        return carry, carry.h
+
+
+def test_a_subclass_is_what_it_says():
+    """No kernel takes a cell for the one that it extends."""
+    for cell in (Noisy(3, 4), Forgetful(3, 4), Lazy(3, 4, peepholes=False), lj.WeightDrop(Noisy(3, 4), rate=0.0)):
+        params, xs, carry, *_ = draw(cell)
+        key = jax.random.key(3)
+        assert lj.kernels.explain(cell).chosen == "xla"
+        expected = lj.scan(cell, params, xs, carry, key=key, implementation="xla")
+        same(lj.scan(cell, params, xs, carry, key=key), expected)
+
+
+@pytest.mark.parametrize("name", ["min-lstm", "min-gru", "lru"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_nothing_crosses_a_cut(name, reverse):
+    """Not even NaN, and without a loop as little as with one."""
+    cell = CELLS[name].make(3, 4)
+    params, xs, carry, first, *_ = draw(cell, 6)
+    resets = jnp.zeros((6, 3), bool).at[3].set(True)
+    xs = xs.at[4 if reverse else 1].set(jnp.nan)
+    runs = [
+        lj.scan(cell, params, xs, carry, resets=resets, reset_carry=first, reverse=reverse, implementation=i)[1]
+        for i in ("xla", "associative")
+    ]
+    finite = [np.isfinite(np.asarray(ys)).all((1, 2)) for ys in runs]
+    np.testing.assert_array_equal(*finite)
+    assert finite[0].tolist() == ([True] * 3 + [False] * 2 + [True] if reverse else [True] + [False] * 2 + [True] * 3)
+    close(*(jnp.nan_to_num(ys) for ys in runs))
+
+
+def test_all_gates_may_stand_open():
+    """Then the memory is a running sum."""
+    cell = lj.PeepholeLSTM(3, 4, open_gates=("i", "f", "o"))
+    params, xs, carry, *_ = draw(cell)
+    assert params.p is None
+    here, c = carry, carry.c
+    for x in xs:
+        c = c + jnp.tanh(x @ params.w_x + here.h @ params.w_h + params.b)
+        here = lj.LSTMCarry(jnp.tanh(c), c)
+    close(lj.scan(cell, params, xs, carry)[0], here)
+
+
 def test_an_open_gate_is_one_to_the_bit():
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
         assert jax.nn.sigmoid(jnp.asarray(lj.cells.peephole.OPEN, dtype)) == 1
@@ -98,6 +158,41 @@ def test_an_lru_starts_inside_its_ring():
     assert radius.min() >= 0.7 - 1e-6 and radius.max() <= 0.9 + 1e-6 and np.ptp(radius) > 0.18
     assert np.asarray(np.exp(params.theta)).max() <= 1.0
     close(jnp.exp(params.gamma), np.sqrt(1 - radius**2), scale=10)
+
+
+GATED = {
+    "lstm": lj.LSTM,
+    "peephole": lj.PeepholeLSTM,
+    "cifg": functools.partial(lj.PeepholeLSTM, coupled=True),
+    "memory-block": functools.partial(lj.MemoryBlockLSTM, block_size=2),
+    "projected": functools.partial(lj.ProjectedLSTM, proj_size=2),
+    "layer-norm-lstm": lj.LayerNormLSTM,
+    "multiplicative": lj.MultiplicativeLSTM,
+    "gru": lj.GRU,
+    "layer-norm-gru": lj.LayerNormGRU,
+    "janet": lj.JANET,
+    "mgu": lj.MGU,
+    "mgu-reset-after": functools.partial(lj.MGU, reset_after=True),
+    "mut1": lj.MUT1,
+    "mut2": lj.MUT2,
+    "mut3": lj.MUT3,
+    "light-gru": lj.LightGRU,
+    "min-gru": lj.MinGRU,
+    "min-lstm": lj.MinLSTM,
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_biases_that_keep_keep(name):
+    """With them, and no weights, a cell holds what it has: no gate that writes is taken for one that keeps."""
+    inits = [lj.inits.Chrono(1e13)] + [lj.inits.KeepBias(30.0)] * (name != "min-lstm")  # which needs i closed, too
+    for init in inits:
+        cell = GATED[name](3, 4, b_init=init)
+        params = cell.init(jax.random.key(0))
+        params = jax.tree.map(jnp.zeros_like, params)._replace(b=params.b)
+        _, xs, carry, *_ = draw(cell, 5)
+        last, _ = lj.scan(cell, params, xs, carry)
+        close(jax.tree.leaves(last)[-1], jax.tree.leaves(carry)[-1], scale=1e3)  # c, or h where it is all there is
 
 
 def test_blocks_of_one_cell_are_an_lstm():
@@ -201,7 +296,12 @@ ERRORS = {
     "open gates": (lambda: lj.PeepholeLSTM(3, 4, open_gates="i"), "open_gates"),
     "coupled": (lambda: lj.PeepholeLSTM(3, 4, open_gates=("f",), coupled=True), "open_gates"),
     "squash": (lambda: lj.PeepholeLSTM(3, 4, input_activation="relu"), "input_activation"),
-    "full gates": (lambda: lj.FullGateLSTM(3, 4, coupled=True), "open_gates"),
+    "full gates": (lambda: lj.FullGateLSTM(3, 4, coupled=True), "coupled"),
+    "full gates open": (lambda: lj.FullGateLSTM(3, 4, open_gates=("o",)), "open_gates"),
+    "zoneout of what belongs together": (lambda: lj.Zoneout(lj.SLSTM(3, 4), rates=0.1), "rates"),
+    "rates list": (lambda: lj.Zoneout(lj.LSTM(3, 4), rates=[0.1, 0.1]), "rates"),
+    "weights without a bias": (lambda: lj.WeightDrop(lj.LSTM(3, 4, use_bias=False), weights=("b",)), "weights"),
+    "weights of a controller": (lambda: lj.WeightDrop(lj.NTM(3, 4, 2), weights=("controller",)), "weights"),
     "proj_size": (lambda: lj.ProjectedLSTM(3, 4, proj_size=0), "proj_size"),
     "blocks": (lambda: lj.MemoryBlockLSTM(3, 4, block_size=3), "block_size"),
     "heads": (lambda: lj.SLSTM(3, 4, heads=3), "heads"),
@@ -213,7 +313,7 @@ ERRORS = {
     "context": (lambda: lj.SCRN(3, 4, context_size=0), "context_size"),
     "alpha": (lambda: lj.SCRN(3, 4, context_size=2, alpha=1.0), "alpha"),
     "ring": (lambda: lj.LRU(3, 4, r_min=0.9, r_max=0.5), "r_max"),
-    "output": (lambda: lj.LRU(3, 4, output=0), "output"),
+    "output": (lambda: lj.LRU(3, 4, output_size=0), "output_size"),
     "between": (lambda: lj.inits.Between(1.0, 0.0), "high"),
     "initialiser": (lambda: lj.IndRNN(3, 4, u_init=1), "u_init"),
     "zoneout of what has no output": (lambda: lj.Zoneout(lj.LRU(3, 4)), "cell"),

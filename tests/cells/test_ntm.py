@@ -17,7 +17,7 @@ from tests.cells.equations import check
 from tests.contenders import close, draw, random_like, random_params, same, weigh
 
 KEY = jax.random.key(0)
-SMALL = NTM(3, 2, 4, memory_slots=5, memory_width=3)
+SMALL = NTM(3, 4, 2, memory_slots=5, memory_width=3)
 HEADS = NTM(2, 3, 3, memory_slots=4, memory_width=2, read_heads=2, write_heads=3, shift=2)
 
 
@@ -34,7 +34,7 @@ def drawn(cell, *args, **options):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", [SMALL, HEADS, NTM(2, 2, 3, memory_slots=1, memory_width=2, shift=0)])
+@pytest.mark.parametrize("cell", [SMALL, HEADS, NTM(2, 3, 2, memory_slots=1, memory_width=2, shift=0)])
 def test_values_and_gradients_are_the_equations(x64, cell, reverse):
     check(cell, oracle_space.ntm, drawn(cell, 4, (2,), jnp.float64)._replace(lengths=jnp.array([4, 3])), reverse)
 
@@ -112,7 +112,7 @@ def test_what_was_written_is_read_back_by_its_key():
     """
     keys, width = 4, 7
     size = width + keys + 1
-    cell = NTM(size, width, size, memory_slots=6, memory_width=width)
+    cell = NTM(size, size, width, memory_slots=6, memory_width=width)
     row, asked, writes = np.split(np.eye(size), [width, -1], axis=1)
     asked = np.concatenate([asked, np.zeros((size, width - keys))], axis=1)
     params = by_hand(
@@ -142,7 +142,7 @@ def test_what_was_written_is_read_back_by_its_key():
     np.testing.assert_allclose(ys[keys:], rows[order], atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", [SMALL, HEADS, NTM(2, 2, 8)])
+@pytest.mark.parametrize("cell", [SMALL, HEADS, NTM(2, 8, 2)])
 @pytest.mark.parametrize("scale", [0.7, 30.0])
 def test_weightings_stay_distributions_and_gradients_finite(cell, scale):
     params = random_like(jax.eval_shape(cell.init, KEY), 1, scale)
@@ -178,7 +178,7 @@ def test_gradients_at_the_start_are_finite():
 
 
 def test_finite_differences_to_the_second_order_both_ways(x64):
-    cell = NTM(1, 1, 2, memory_slots=3, memory_width=2)
+    cell = NTM(1, 2, 1, memory_slots=3, memory_width=2)
     arrays = drawn(cell, 2, (), jnp.float64)
     loss = jax.jit(lambda *smooth: weigh(lj.scan(cell, *smooth)))
     check_grads(loss, arrays[:3], order=2, modes=["rev", "fwd"], atol=1e-5, rtol=1e-5)
@@ -186,7 +186,7 @@ def test_finite_differences_to_the_second_order_both_ways(x64):
 
 def test_it_learns_to_copy():
     bits, length, batch = 2, 2, 8
-    cell = NTM(bits + 1, bits, 16, memory_slots=6, memory_width=4)
+    cell = NTM(bits + 1, 16, bits, memory_slots=6, memory_width=4)
     optimizer = optax.adam(1e-2)
 
     def loss(params, key):
@@ -265,15 +265,15 @@ PARAMS = SMALL.init(KEY)
 CARRY = SMALL.initial_carry(PARAMS, (2,))
 X = jnp.zeros((2, 3))
 CASES = {
-    "input_size": (lambda: NTM(0, 2, 4), "input_size", "an integer >= 1", "0"),
-    "output_size": (lambda: NTM(3, 2.0, 4), "output_size", "an integer >= 1", "2.0"),
-    "hidden_size": (lambda: NTM(3, 2, True), "hidden_size", "an integer >= 1", "True"),
-    "slots": (lambda: NTM(3, 2, 4, memory_slots=0), "memory_slots", "an integer >= 1", "0"),
-    "width": (lambda: NTM(3, 2, 4, memory_width="20"), "memory_width", "an integer >= 1", "'20'"),
-    "no read heads": (lambda: NTM(3, 2, 4, read_heads=0), "read_heads", "an integer >= 1", "0"),
-    "no write heads": (lambda: NTM(3, 2, 4, write_heads=0), "write_heads", "an integer >= 1", "0"),
-    "shift": (lambda: NTM(3, 2, 4, shift=-1), "shift", "an integer >= 0", "-1"),
-    "initialiser": (lambda: NTM(3, 2, 4, head_init=0.1), "head_init", "an initialiser", "0.1"),
+    "input_size": (lambda: NTM(0, 4, 2), "input_size", "an integer >= 1", "0"),
+    "output_size": (lambda: NTM(3, 4, 2.0), "output_size", "an integer >= 1", "2.0"),
+    "hidden_size": (lambda: NTM(3, True, 2), "hidden_size", "an integer >= 1", "True"),
+    "slots": (lambda: NTM(3, 4, 2, memory_slots=0), "memory_slots", "an integer >= 1", "0"),
+    "width": (lambda: NTM(3, 4, 2, memory_width="20"), "memory_width", "an integer >= 1", "'20'"),
+    "no read heads": (lambda: NTM(3, 4, 2, read_heads=0), "read_heads", "an integer >= 1", "0"),
+    "no write heads": (lambda: NTM(3, 4, 2, write_heads=0), "write_heads", "an integer >= 1", "0"),
+    "shift": (lambda: NTM(3, 4, 2, shift=-1), "shift", "an integer >= 0", "-1"),
+    "initialiser": (lambda: NTM(3, 4, 2, head_init=0.1), "head_init", "an initialiser", "0.1"),
     "key": (lambda: SMALL.init(0), "key", "a typed key", "int 0"),
     "dtype": (lambda: SMALL.init(KEY, int), "dtype", "a floating-point dtype", "int"),
     "carry of what": (lambda: SMALL.initial_carry(None), "params", "NTMParams", "None"),

@@ -13,7 +13,7 @@ from jax.experimental import rnn as cudnn
 
 import lstm_jax as lj
 from lstm_jax import convert
-from tests.contenders import IMPLEMENTATIONS, close, random_like, random_params, same, weigh
+from tests.contenders import IMPLEMENTATIONS, close, random_like, random_params, same, serves, weigh
 
 TIME, BATCH, INPUT, HIDDEN = 6, 3, 3, 4
 LENGTHS = np.array([4, 6, 1], np.int32)
@@ -60,7 +60,7 @@ def ours(layer, read, source, xs, carry, lengths):
         return weigh(out), out
 
     graded = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True), static_argnums=3)
-    return [graded(source, xs, carry, i) for i in IMPLEMENTATIONS if i != "associative"]
+    return [graded(source, xs, carry, i) for i in IMPLEMENTATIONS if serves(i, layer.layers[0].cell)]
 
 
 def torch_module(torch, name, depth, bidirectional, cell=False, **options):
@@ -123,11 +123,30 @@ def test_pytorch_without_biases(name):
     beside_torch(name, 2, True, LENGTHS, use_bias=False)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_pytorch_with_projections(bidirectional, use_bias):
+    torch = pytest.importorskip("torch")
+    wrap, width = (lj.Bidirectional, 4) if bidirectional else (lj.Recurrent, 2)
+    cells = [lj.ProjectedLSTM(d, HIDDEN, proj_size=2, use_bias=use_bias) for d in (INPUT, width)]
+    layer = lj.Stack(tuple(map(wrap, cells)))
+    module = torch_module(torch, "lstm", 2, bidirectional, bias=use_bias, proj_size=2)
+    beside(module, layer, LENGTHS)
+    params = random_params(layer, 3)
+    same(convert.from_torch(layer, convert.to_torch(layer, params)), params)
+    for wrong in (make_layer("lstm", 2, bidirectional, use_bias=use_bias), lj.Recurrent(cells[0])):
+        with pytest.raises(ValueError, match=r"^`source"):
+            convert.from_torch(wrong, module)
+
+
 def beside_torch(name, depth, bidirectional, lengths, use_bias=True):
     torch = pytest.importorskip("torch")
     layer = make_layer(name, depth, bidirectional, use_bias=use_bias)
+    beside(torch_module(torch, name, depth, bidirectional, bias=use_bias), layer, lengths)
+
+
+def beside(module, layer, lengths):
     xs, carry = draw(layer)
-    module = torch_module(torch, name, depth, bidirectional, bias=use_bias)
     (d_weights, d_xs, d_carry), (ends, out) = in_torch(module, xs, carry, lengths)
     source = as_arrays(module.state_dict())
     for (our_d_source, our_d_xs, our_d_carry), (last, ys) in ours(
