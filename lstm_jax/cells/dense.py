@@ -61,7 +61,7 @@ class VectorCell(Called):
 
     @property
     def splits(self) -> bool:
-        """Whether this is a `SplitCell`: the step is `update(carry, preactivate(params, carry, z))`, nothing is drawn."""
+        """Whether this is a `SplitCell`: its step is `update` after `preactivate`, and nothing is drawn."""
         kind = type(self)
         return kind.step is VectorCell.step and kind.prepare is Called.prepare and not self.draws
 
