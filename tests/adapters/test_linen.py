@@ -15,7 +15,7 @@ import lstm_jax as lj
 from lstm_jax import convert, tree
 from lstm_jax.adapters.common import initialise
 from lstm_jax.adapters.linen import Cell, Recurrent
-from tests.contenders import CELLS, close, random_like, random_params, same, weigh
+from tests.contenders import BASE, CELLS, close, random_like, random_params, same, weigh
 
 XS = random_like(jax.ShapeDtypeStruct((4, 7, 3), jnp.float32), 2, scale=1.0)
 LENGTHS = jnp.array([4, 7, 1, 0])
@@ -162,7 +162,7 @@ def test_vmap_makes_ensembles():
         close(ys[seed], one.apply(params, XS))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [*BASE, "peephole", "projected", "slstm", "scrn", "lru"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS[:3]], ids=["whole", "lengths"])
 def test_a_cell_in_flaxs_own_loop(name, lengths):
     cell, xs = CELLS[name].make(3, 4), XS[:3]
@@ -288,3 +288,15 @@ def test_a_trained_model_of_flaxs_own_loop_goes_on_in_ours():
     assert jax.tree.map(jnp.shape, switched) == jax.tree.map(jnp.shape, after.init(jax.random.key(0), XS)["params"])
     close(after.apply({"params": switched}, XS), before.apply({"params": params}, XS))
     close(loss(switched, after), loss(params, before))
+
+
+def test_a_cell_that_draws_is_for_recurrent():
+    """Flax's loops hand no key on: a cell in them would keep its noise to itself."""
+    cell = lj.Zoneout(lj.LSTM(3, 4), rates=0.3)
+    with pytest.raises(ValueError, match="`cell`: expected a cell that draws nothing"):
+        Cell(cell).init(jax.random.key(0), cell.initial_carry(cell.init(jax.random.key(0))), XS[0, 0])
+    module = Recurrent(cell)
+    variables = module.init(jax.random.key(0), XS)
+    one, other = (module.apply(variables, XS, rngs={"dropout": jax.random.key(k)}) for k in (1, 2))
+    assert np.abs(np.asarray(one - other)).max() > 0.01
+    close(module.apply(variables, XS), module.apply(variables, XS, deterministic=True))

@@ -10,7 +10,7 @@ from flax import nnx
 import lstm_jax as lj
 from lstm_jax import convert, tree
 from lstm_jax.adapters.nnx import Cell, Recurrent
-from tests.contenders import CELLS, close, random_like, random_params, same, weigh
+from tests.contenders import BASE, CELLS, close, random_like, random_params, same, weigh
 
 XS = random_like(jax.ShapeDtypeStruct((4, 7, 3), jnp.float32), 2, scale=1.0)
 LENGTHS = jnp.array([4, 7, 1, 0])
@@ -194,7 +194,7 @@ def test_keys_reach_cells_that_draw(monkeypatch):
     assert [key is None for key in seen] == [True, False, False, False, True]
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [*BASE, "peephole", "projected", "slstm", "scrn", "lru"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS[:3]], ids=["whole", "lengths"])
 def test_a_cell_in_flaxs_own_loop(name, lengths):
     cell, xs = CELLS[name].make(3, 4), XS[:3]
@@ -240,3 +240,15 @@ def test_trained_weights_of_flaxs_own_cells_go_on_in_ours():
     ours = Recurrent(lj.LSTM(3, 4), rngs=nnx.Rngs(1))
     ours.load(convert.from_nnx(ours.layer, theirs.cell))
     close(ours(XS), theirs(XS))
+
+
+def test_a_cell_that_draws_is_for_recurrent():
+    """Flax's loops hand no key on: a cell in them would keep its noise to itself."""
+    with pytest.raises(ValueError, match="`cell`: expected a cell that draws nothing"):
+        Cell(lj.Zoneout(lj.LSTM(3, 4)), rngs=nnx.Rngs(0))
+    module = Recurrent(lj.WeightDrop(lj.LSTM(3, 4)), rngs=nnx.Rngs(0))
+    assert module.rngs is not None
+    one, other = module(XS), module(XS)
+    assert np.abs(np.asarray(one - other)).max() > 0.01
+    module.eval()
+    same(module(XS), module(XS))

@@ -19,6 +19,7 @@ LAYERS = {
         dropout=0.5,
         residual=True,
     ),
+    "family": lj.Stack((lj.Recurrent(lj.WeightDrop(lj.LSTM(3, 4))), lj.Bidirectional(lj.SLSTM(4, 4, heads=2)))),
 }
 BATCH, TIME = 4, 7
 
