@@ -26,14 +26,15 @@ class Row(NamedTuple):
     make: Callable[[int, int], Any]
     """Builds the cell from its sizes."""
     equations: Callable
-    """The step in oracle.py or in one of its neighbours; of `for_cell` rows, a function of the cell that returns it."""
+    """The step in oracle.py or in one of its neighbours."""
     for_cell: bool = False
+    """Whether the step takes the cell first."""
 
     def step(self, cell: Any) -> Callable:
         return functools.partial(self.equations, cell) if self.for_cell else self.equations
 
 
-CELLS = {
+BASE = {
     "lstm": Row(lj.LSTM, oracle.lstm),
     "lstm-no-bias": Row(functools.partial(lj.LSTM, use_bias=False), oracle.lstm),
     "gru": Row(lj.GRU, oracle.gru),
@@ -42,6 +43,10 @@ CELLS = {
     "elman-tanh": Row(functools.partial(lj.Elman, activation="tanh"), oracle.elman_tanh),
     "elman-relu": Row(functools.partial(lj.Elman, activation="relu"), oracle.elman_relu),
     "elman-sigmoid": Row(functools.partial(lj.Elman, activation="sigmoid"), oracle.elman_sigmoid),
+}
+"""The cells that have compiled kernels: every test runs them, the whole family those that say so."""
+
+CELLS = BASE | {
     "peephole": Row(lj.PeepholeLSTM, family.peephole()),
     "peephole-nig": Row(functools.partial(lj.PeepholeLSTM, open_gates=("i",)), family.peephole("i")),
     "peephole-nfg-no-bias": Row(
@@ -118,8 +123,6 @@ CELLS = {
         lambda inputs, hidden: lj.NTM(inputs, hidden, 2, memory_slots=4, memory_width=3, write_heads=2), space.ntm, True
     ),
 }
-BASE = tuple(CELLS)[: list(CELLS).index("peephole")]
-"""The cells that have compiled kernels: every test runs them, the whole family those that say so."""
 CARRIES: dict[type, Callable] = {
     lj.SLSTM: lambda carry: carry._replace(n=jnp.exp(carry.n)),
     lj.NTM: lambda carry: carry._replace(

@@ -17,8 +17,8 @@ from lstm_jax import inits
 from lstm_jax.cells import convolve
 from lstm_jax.cells.conv import ConvGRU, ConvGRUParams, ConvLSTM, ConvLSTMParams
 from tests import oracle_space
-from tests.cells.equations import check
 from tests.contenders import close, draw, in_float64, random_like, random_params, same, weigh
+from tests.test_scan import check_against_oracle
 
 KEY = jax.random.key(0)
 SPACES = {"line": ((5,), (3,)), "even": ((5,), (2,)), "plane": ((3, 4), (2, 3)), "solid": ((2, 3, 2), (3, 1, 2))}
@@ -29,9 +29,10 @@ PEEPHOLES = functools.partial(ConvLSTM, peepholes=True)
 @pytest.mark.parametrize("make", [ConvLSTM, PEEPHOLES, ConvGRU])
 def test_values_and_gradients_are_the_equations(x64, make, space):
     cell = make(SPACES[space][0], 2, 3, SPACES[space][1], use_bias=space != "even")
-    step = oracle_space.conv_gru if make is ConvGRU else oracle_space.conv_lstm
-    arrays = draw(cell, 3, (2,), jnp.float64)
-    check(cell, step, arrays._replace(lengths=jnp.array([3, 2])), reverse=space == "solid")
+    arrays = draw(cell, 3, (2,), jnp.float64)._replace(lengths=jnp.array([3, 2]))
+    check_against_oracle(
+        "conv-gru" if make is ConvGRU else "conv-lstm-1d", cell, arrays, {"reverse": space == "solid"}, "xla"
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -157,21 +158,6 @@ def test_flax_has_the_same_outputs_and_gradients(space):
     with jax.numpy_dtype_promotion("standard"):
         expected = graded(lambda weights, xs: module.apply({"params": {"cell": weights}}, xs), weights, xs)
     close(graded(ours, weights, xs), expected)
-
-
-@pytest.mark.parametrize("make", [ConvLSTM, PEEPHOLES, ConvGRU])
-def test_dtypes(make):
-    cell = make((4,), 2, 3)
-    params, xs, carry, *_ = draw(cell, dtype=jnp.bfloat16)
-    wide = jax.tree.map(lambda c: c.astype(jnp.float32), carry)
-    exact = jax.tree.map(lambda x: x.astype(jnp.float32), (params, xs, wide))
-    for start in (carry, wide):
-        last, ys = lj.scan(cell, params, xs, start)
-        assert ys.dtype == jnp.bfloat16
-        assert [c.dtype for c in jax.tree.leaves(last)] == [c.dtype for c in jax.tree.leaves(start)]
-        close((last, ys), lj.scan(cell, *exact), "bfloat16")
-    close(lj.scan(cell, *jax.tree.map(np.asarray, exact)), lj.scan(cell, *exact))
-    assert {c.dtype for c in jax.tree.leaves(cell.initial_carry(params))} == {jnp.dtype("bfloat16")}
 
 
 def test_gates_are_drawn_one_by_one():
