@@ -8,7 +8,8 @@ from jax import lax
 
 from lstm_jax import checks, kernels
 from lstm_jax.cells.call import check_carry, check_params
-from lstm_jax.kernels.xla import Options, Sequence, carry_like, varying
+from lstm_jax.cells.dense import like
+from lstm_jax.kernels.xla import Options, Sequence, varying
 from lstm_jax.types import Array, Carry, Cell, Params
 
 
@@ -75,7 +76,7 @@ def scan(
     if resets is not None:
         cuts = _cuts(resets, valid, (time, *batch), reverse)
         first = cell.initial_carry(params, batch) if reset_carry is None else reset_carry
-        first = carry_like(first, carry)
+        first = like(carry, first)
     key_prepare = None
     if key is not None:
         key_prepare, key_steps = jax.random.split(key)

@@ -265,14 +265,15 @@ def test_under_a_mesh_that_no_argument_is_on(constrained):
         close(jax.jit(jax.grad(loss, argnums=(0, 1)))(params, xs), expected)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh"])
-def test_inside_shard_map(name):
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman-tanh", "min-gru", "peephole"])
+def test_inside_shard_map(name, chunk):
     """Weights that every device has get one gradient, the sum over the devices: the plain loop's, which keeps track."""
     cell = CELLS[name].make(3, 8)
     params, xs, *_ = draw(cell, 5, (4,))
 
     def loss(p, x, implementation=None):
-        return jnp.sum(lj.scan(cell, p, x, implementation=implementation)[1] ** 2)
+        return jnp.sum(lj.scan(cell, p, x, implementation=implementation, chunk=chunk)[1] ** 2)
 
     def inside(fn):
         return jax.shard_map(fn, mesh=two_devices(), in_specs=(jax.P(), jax.P(None, "data")), out_specs=jax.P())

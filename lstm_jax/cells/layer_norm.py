@@ -62,11 +62,10 @@ class LayerNormLSTM(MemoryCell):
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> LayerNormLSTMParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own, gains are 1."""
-        gains = {
-            name: jnp.ones(n * self.hidden_size, dtype) for name, n in (("gain_x", 4), ("gain_h", 4), ("gain_c", 1))
-        }
+        params, ones = super().init(key, dtype), jnp.ones(4 * self.hidden_size, dtype)
+        gain_c = jnp.ones(self.hidden_size, dtype)
         b_c = jnp.zeros(self.hidden_size, dtype) if self.use_bias else None
-        return super().init(key, dtype)._replace(**gains, b_c=b_c)
+        return params._replace(gain_x=ones, gain_h=jnp.ones_like(ones), gain_c=gain_c, b_c=b_c)
 
     def project(self, params: LayerNormLSTMParams, x: Array, *, key: Array | None = None) -> Array:
         """Returns LN(W_x x) + b, `[*batch, 4 * hidden_size]`, in float32 or better."""

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax.cells.dense import like
 from lstm_jax.kernels import xla
-from lstm_jax.kernels.xla import Options, Sequence, carry_like, select
+from lstm_jax.kernels.xla import Options, Sequence, select
 from lstm_jax.types import Carry, Params
 
 
@@ -37,7 +38,7 @@ def run(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Car
     ys = cell.read(params, states, z).astype(seq.xs.dtype)
     if seq.valid is not None:
         ys = select(seq.valid, ys, jnp.zeros_like(ys))
-    history = carry_like(cell.carry(states), seq.carry)
+    history = like(seq.carry, cell.carry(states))
     carry = jax.tree.map(lambda h: h[0 if options.reverse else -1], history)
     return carry, (ys, history) if options.history else ys
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax.cells.dense import like
 from lstm_jax.types import Array, Carry, Cell, Params
 
 
@@ -100,7 +101,7 @@ def _loop(
     def body(carry: Carry, step: tuple) -> tuple[Carry, tuple]:
         z, valid, reset, key, slot = step
         if reset is not None:
-            carry = select(reset, carry_like(seq.first, carry), carry)
+            carry = select(reset, like(carry, seq.first), carry)
         if inputs is seq.xs:
             z = cell.project(params, z) if key is None else cell.project(params, z, key=key)
         after, y = advance(carry, z, slot) if advance else cell.step(params, carry, z)
@@ -134,8 +135,3 @@ def varying(xs: Array, carry: Carry) -> Carry:
         return lax.pcast(c, axes, to="varying") if axes else c
 
     return jax.tree.map(marked, carry)
-
-
-def carry_like(value: Carry, carry: Carry) -> Carry:
-    """Casts one carry to another's dtypes."""
-    return jax.tree.map(lambda v, c: v.astype(c.dtype), value, carry)
