@@ -351,11 +351,9 @@ def test_mgu_in_flax(x64):
 
 
 def test_mut2_with_a_matrix_is_the_gru():
-    """With W x for x, the second mutation is the GRU whose reset comes first, but for the sign of z."""
+    """With W x for x, the second mutation is the GRU whose reset comes first."""
     step, params, carry, x = draw("mut2")
-    sign = np.repeat([1.0, -1.0, 1.0], H)
-    negated = {key: value * sign for key, value in params.items()}
-    same(call(step, params, carry, x), call(oracle.gru_reset_before, negated, carry, x))
+    same(call(step, params, carry, x), call(oracle.gru_reset_before, params, carry, x))
 
 
 def test_mut1_and_mut3():
@@ -366,7 +364,7 @@ def test_mut1_and_mut3():
         r = oracle.sigmoid(x_r + u_r @ h + b_r)
         z = oracle.sigmoid(x_z + b_z + (u_z[0] @ np.tanh(h) if u_z else 0))
         n = np.tanh(u_n @ (r * h) + b_n + (x_n if u_z else np.tanh(x_n)))
-        y = h + z * (n - h)
+        y = n + z * (h - n)
         same(call(step, params, (h,), x), (y, y))
 
 
