@@ -27,6 +27,13 @@ settings.register_profile("lstm_jax", deadline=None, derandomize=True, max_examp
 settings.load_profile("lstm_jax")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """Given up after every file: each takes some of the 65,530 mappings that Linux allows a process."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """float64 for one test."""

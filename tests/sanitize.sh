@@ -26,4 +26,4 @@ LD_PRELOAD="$(${CXX:-g++} -print-file-name=$runtime) $(${CXX:-g++} -print-file-n
 ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 TSAN_OPTIONS="suppressions=$work/suppressions:ignore_noninstrumented_modules=1:exitcode=66" \
-  python -m pytest -q -p no:cacheprovider tests/test_cpu_kernels.py
+  python -m pytest -q -n0 -p no:cacheprovider tests/test_cpu_kernels.py
