@@ -26,7 +26,7 @@ def test_import_is_light():
         seconds, *heavy = out.split()
         took.append(float(seconds))
         assert not heavy, f"`import lstm_jax` also imports {heavy}"
-    assert statistics.median(took) < 0.15
+    assert statistics.median(took) < 0.25  # 0.11 s on an idle machine, of which the family of cells takes 0.05
 
 
 def test_lazy_rooms_open_when_asked():
