@@ -64,14 +64,11 @@ class SCRN(DenseCell):
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> SCRNParams:
         """Returns fresh parameters in `dtype`; each matrix is drawn on its own."""
+        params = super().init(key, dtype)
         key_x, key_s = jax.random.split(jax.random.fold_in(key, 3))
-        return (
-            super()
-            .init(key, dtype)
-            ._replace(
-                w_xs=self.w_x_init(key_x, (self.input_size, self.context_size), dtype),
-                w_sh=self.w_x_init(key_s, (self.context_size, self.hidden_size), dtype),
-            )
+        return params._replace(
+            w_xs=self.w_x_init(key_x, (self.input_size, self.context_size), dtype),
+            w_sh=self.w_x_init(key_s, (self.context_size, self.hidden_size), dtype),
         )
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = (), dtype: Any = None) -> SCRNCarry:

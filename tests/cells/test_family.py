@@ -326,6 +326,7 @@ ERRORS = {
     "weights string": (lambda: lj.WeightDrop(lj.LSTM(3, 4), weights="w_h"), "weights"),
     "carry": (lambda: lj.scan(lj.SLSTM(3, 4), lj.SLSTM(3, 4).init(jax.random.key(0)), jnp.zeros((5, 3)),
                               lj.LSTMCarry(jnp.zeros(4), jnp.zeros(4))), "carry"),
+    "key": (lambda: lj.SCRN(3, 4, context_size=2).init(None), "key"),
     "params": (lambda: lj.JANET(3, 4).initial_carry(lj.GRU(3, 4).init(jax.random.key(0))), "params"),
 }  # fmt: skip
 
