@@ -25,6 +25,11 @@ def floating(dtype: DTypeLike) -> None:
         raise ValueError(f"`dtype` must be a float dtype; got {jnp.dtype(dtype)}")
 
 
+def nearly_all(correct: Array) -> Array:
+    """Whether at least 99% are True."""
+    return 100 * jnp.sum(~correct) <= correct.size  # in integers: 99 of 100 is enough
+
+
 class Sequences(ABC):
     """A task with targets at any steps of its sequences."""
 
@@ -96,12 +101,11 @@ class AnswerAtEnd(Sequences):
         The paper stops when the 2,000 latest training sequences were right (task 2c: 10,000), and then counts at most
         3 wrong of 2,560 fresh ones. This asks less, so that a test batch of some hundred sequences can tell.
         """
-        correct = self.correct(outputs, targets, mask)
-        return 100 * jnp.sum(~correct) <= correct.size  # in integers: 99 of 100 is enough
+        return nearly_all(self.correct(outputs, targets, mask))
 
 
-class Classification(AnswerAtEnd):
-    """Judges logits: softmax cross entropy, and every class's probability close to its one-hot target."""
+class StepwiseClassification(Sequences):
+    """Judges logits at any steps: softmax cross entropy, and whether the largest is the target's."""
 
     kind: Literal["classification", "regression"] = "classification"
 
@@ -120,8 +124,22 @@ class Classification(AnswerAtEnd):
         return losses.cross_entropy(outputs, targets, mask)
 
     def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
-        """The fraction of sequences whose largest output is not the target's, a float32 scalar."""
+        """The fraction of masked steps whose largest output is not the target's, a float32 scalar."""
         return 1 - losses.accuracy(outputs, targets, mask)
+
+    def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether the largest output is the target's at every masked step: `[batch]` bool."""
+        outputs, targets, mask = losses.check_classes(outputs, targets, mask)
+        hits = jnp.argmax(outputs, axis=-1).astype(jnp.int32) == targets
+        return jnp.all(hits & ~jnp.any(jnp.isnan(outputs), axis=-1) | ~mask, axis=0)
+
+    def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Whether at least 99% of the sequences are processed correctly: a bool scalar."""
+        return nearly_all(self.correct(outputs, targets, mask))
+
+
+class Classification(StepwiseClassification, AnswerAtEnd):
+    """Judges logits at the last step as 1997 did: every class's probability is close to its one-hot target."""
 
     def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """Whether every probability is within `tolerance` of the one-hot target at the masked step: `[batch]` bool.
