@@ -1,7 +1,8 @@
-"""python -m benchmarks {compare,throughput,accuracy,claims,switch,diff}: LSTM, GRU and vanilla RNN compared."""
+"""python -m benchmarks {compare,throughput,accuracy,claims,switch,seeds,diff}: LSTM, GRU and vanilla RNN compared."""
 
 import argparse
 import datetime
+import importlib
 import shlex
 import sys
 import time
@@ -11,6 +12,11 @@ from typing import Any, NoReturn
 
 DTYPES = ("float32", "bfloat16", "float64")
 CELLS = ("LSTM", "GRU", "RNN")
+MORE_CELLS = ("NFG", "PeepholeLSTM", "MinGRU", "LRU")
+PAIRS = ("claims", "switch", "seeds")
+"""Commands, and modules, that time two ways to do one thing."""
+KEPT = Path("results/runs")
+"""Where `accuracy` keeps its runs."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,17 +53,19 @@ def _parser() -> _Parser:
     helps = {
         "compare": "throughput and accuracy in one report",
         "throughput": "forward, training and single-step time",
-        "accuracy": "long-range tasks and digits, over seeds",
+        "accuracy": "the suite of long-range tasks, over seeds",
         "claims": "what chunked recomputation and vmap cost",
         "switch": "a Flax model before and after its recurrent layer is changed to ours",
+        "seeds": "training with five seeds in one program, beside a Flax loop",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("--full", action="store_true", help="the long version: more shapes, lengths and steps")
         command.add_argument("--out", type=Path, help="folder to write (default: results/COMMAND-DATE)")
         command.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="platform (default: jax's own choice)")
-        cells = (*CELLS, "all") if name == "throughput" else CELLS
-        command.add_argument("--cells", nargs="+", choices=cells, default=CELLS, metavar="CELL", help=", ".join(cells))
+        cells = {"throughput": (*CELLS, "all"), "accuracy": (*CELLS, *MORE_CELLS)}.get(name, CELLS)
+        chosen = () if name == "accuracy" else CELLS
+        command.add_argument("--cells", nargs="+", choices=cells, default=chosen, metavar="CELL", help=", ".join(cells))
         command.add_argument("--quiet", action="store_true", help="no tables and no progress bar")
         if name != "accuracy":
             command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
@@ -73,8 +81,14 @@ def _parser() -> _Parser:
                 "--keep-memory", action="store_true", help="lstm_jax.kernels.keep_memory() first, for all contenders"
             )
         if name in ("compare", "accuracy"):
-            command.add_argument("--seeds", type=_positive, help="seeds a setting (default: 3, with --full 5)")
+            seeds = "5" if name == "accuracy" else "3, with --full 5"
+            command.add_argument("--seeds", type=_positive, help=f"seeds a setting (default: {seeds})")
             command.add_argument("--only", nargs="+", metavar="TASK", help="some tasks, such as 'adding'")
+        if name == "accuracy":
+            command.add_argument(
+                "--budget", type=_positive, metavar="MINUTES", help="begin no run after this time; a later call goes on"
+            )
+            command.add_argument("--fresh", action="store_true", help="measure anew what earlier calls have kept")
     command = commands.add_parser("diff", help="two results side by side", allow_abbrev=False)
     command.add_argument("a", type=Path, help="a results.json")
     command.add_argument("b", type=Path, help="another")
@@ -103,9 +117,9 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         platform = jax.devices()[0].platform
     except (RuntimeError, AssertionError):  # the second is what jax raises for a platform that it does not know
         raise WrongOptionError(f"argument --device: no {options.device} here") from None
-    _extra("matplotlib", "sklearn", *(["flax"] if options.command == "switch" else []))
+    _extra("matplotlib", "sklearn", *(["flax"] if options.command in ("switch", "seeds") else []))
 
-    from benchmarks import accuracy, claims, environment, family, report, switch, throughput
+    from benchmarks import accuracy, environment, family, report, throughput
 
     began = time.perf_counter()
     rounds = getattr(options, "rounds", None) or (9 if options.full else 5)
@@ -114,7 +128,7 @@ def _measure(options: argparse.Namespace, command: str) -> int:
     speed = _speed_settings(options, platform, rounds) if timed else None
     shapes = (_grid(options.grid) if options.grid else (family.SHAPE,)) if everyone else ()
     runs = _runs(options) if options.command in ("compare", "accuracy") else []
-    pairs = {"claims": claims, "switch": switch}.get(options.command)
+    pairs = importlib.import_module(f"benchmarks.{options.command}") if options.command in PAIRS else None
     result: dict[str, Any] = {"command": command, "environment": environment.record()}
     total = (throughput.count(speed) if speed else 0) + 2 * len(runs)
     total += pairs.count(tuple(options.cells)) if pairs else len(shapes) * family.count()
@@ -122,7 +136,9 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         if speed:
             result["throughput"] = throughput.measure(speed, advance)
         if runs:
-            result["accuracy"] = accuracy.measure(runs, advance)
+            goes_on = {} if options.command == "compare" else {"kept": KEPT, "fresh": options.fresh}
+            result["accuracy"] = accuracy.measure(runs, advance, minutes=getattr(options, "budget", None), **goes_on)
+            result["runs_left"] = len(runs) - len(result["accuracy"])
         if shapes:
             result["family"] = [row for shape in shapes for row in family.measure(shape, rounds, advance)]
         if pairs:
@@ -198,12 +214,18 @@ def _grid(words: list[str]) -> tuple:
 
 def _runs(options: argparse.Namespace) -> list:
     from benchmarks import accuracy
+    from benchmarks.suite import SUITE
 
     for task in options.only or ():
-        if task not in accuracy.FULL:
-            raise WrongOptionError(f"argument --only: expected some of {', '.join(accuracy.FULL)}, got {task!r}")
-    seeds = options.seeds or (5 if options.full else 3)
-    return accuracy.cases(options.full, tuple(options.only or ()), tuple(options.cells), seeds)
+        if task not in SUITE:
+            raise WrongOptionError(f"argument --only: expected some of {', '.join(SUITE)}, got {task!r}")
+        try:
+            SUITE[task].make(100)
+        except (ImportError, OSError, ValueError) as error:  # data that are not here
+            raise WrongOptionError(f"argument --only: {task}: {error}") from None
+    level = ("quick", "short", "full")[(options.command == "accuracy") + options.full]
+    seeds = options.seeds or (3 if level == "quick" else 5)
+    return accuracy.cases(level, tuple(options.only or ()), tuple(options.cells), seeds)
 
 
 def _extra(*modules: str) -> None:
@@ -240,13 +262,13 @@ def _print(result: dict[str, Any], path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchmarks import report
+    from benchmarks import remembered, report
 
     console = Console()
     # Left to the report:
     drop = {"equal", "compile s", "GFLOP/s", "MB", "sequences each", "seconds to solve", "steps/s", "parameters"}
     tables = {
-        "What they remember, best setting of each": report.accuracy_table(result.get("accuracy", [])),
+        "What they remember, best setting of each": remembered.accuracy_table(result.get("accuracy", [])),
         "How fast they are, and how many times slower the others": report.throughput_table(
             result.get("throughput", [])
         ),
@@ -264,6 +286,8 @@ def _print(result: dict[str, Any], path: Path) -> None:
                 shown.add_row(*(str(row[name]) for name in names))
             console.print(shown)
     console.print(f"{result['seconds']:.0f} s; report: {path}", soft_wrap=True)
+    if left := result.get("runs_left"):
+        console.print(f"{left} runs left; the same command goes on where this one ended")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
-"""What a cell learns to remember: tasks by length, every cell with its settings and seeds, beside the chance level."""
+"""What a cell learns to remember: the suite's tasks, every cell with its settings and seeds, beside chance."""
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-import lstm_jax as lj
-from benchmarks.contenders import CELLS
-from benchmarks.runs import Budget, Outcome, Problem, Program, Setting, build, grid
+from benchmarks import cache, suite
+from benchmarks.learners import CELLS
+from benchmarks.runs import Budget, Outcome, Problem, Program, build, grid
+from benchmarks.suite import SUITE, Entry, Level
 from benchmarks.throughput import equal_parameters
-from lstm_jax import losses, tasks
-from lstm_jax.data import batch_indices, digits
-
-GATED_RATES = (1e-2,)
-RNN_RATES = (1e-2, 3e-3, 1e-3)
-DIGITS_RATES = (2e-2, 1e-2, 3e-3)
-"""The same for every cell: which of them a cell is shown at, the validation set decides."""
-TEST_SEQUENCES = 512
+from lstm_jax import losses
+from lstm_jax.data import batch_indices
+from lstm_jax.tasks import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,57 +34,64 @@ class Case:
     seeds: int
 
 
-class Plan(NamedTuple):
-    """A task's sizes: by length the training steps that every cell gets."""
-
-    steps: dict[int, int]
-    hidden_size: int
-    matched: tuple[int, ...]
-    """The lengths at which GRU and RNN also run with as many parameters as the LSTM."""
-
-
-QUICK = {
-    "temporal order": Plan({30: 300, 100: 300}, 16, (100,)),
-    "adding": Plan({30: 300, 100: 400}, 32, ()),
-    "long lag": Plan({30: 120, 100: 120}, 16, ()),
-    "digits": Plan({64: 300}, 32, ()),
-    "permuted digits": Plan({64: 300}, 32, ()),
-}
-QUICK_TASKS = tuple(task for task in QUICK if task != "permuted digits")  # that one when named, or with --full
-FULL = {
-    "temporal order": Plan({30: 1000, 60: 1000, 100: 2000, 200: 2000, 400: 2000}, 16, (30, 100, 400)),
-    "adding": Plan({30: 2000, 60: 2000, 100: 3000, 200: 3000, 400: 3000}, 32, (30, 100, 400)),
-    "long lag": Plan({30: 1000, 100: 1000, 300: 1000, 1000: 1000}, 16, (30, 100, 1000)),
-    "digits": Plan({64: 3000}, 64, (64,)),
-    "permuted digits": Plan({64: 3000}, 64, (64,)),
-}
-
-
-def cases(full: bool, only: tuple[str, ...], cells: tuple[str, ...], seeds: int) -> list[Case]:
-    """The runs of a report, in order."""
+def cases(level: Level, only: tuple[str, ...], cells: tuple[str, ...], seeds: int) -> list[Case]:
+    """The runs of a report, in order; without names every task of the level and every task's own cells."""
     found = []
-    for task, plan in (FULL if full else QUICK).items():
-        if task not in (only or (FULL if full else QUICK_TASKS)):
+    for task, entry in SUITE.items():
+        if task not in (only or suite.usual(level)):
             continue
-        for length, steps in plan.steps.items():
-            inputs = problem_of(task, length)[1]
-            for cell in cells:
-                found.append(Case(task, length, cell, plan.hidden_size, "hidden size", steps, seeds))
-                if cell != "LSTM" and length in plan.matched:
-                    size = equal_parameters(cell, inputs, plan.hidden_size)
+        for length, steps in entry.plan(level).items():
+            for cell in cells or entry.cells:
+                found.append(Case(task, length, cell, entry.hidden_size, "hidden size", steps, seeds))
+                if cell in ("GRU", "RNN") and length in entry.matched:
+                    size = equal_parameters(cell, _inputs(entry.make(length)), entry.hidden_size)
                     found.append(Case(task, length, cell, size, "parameters", steps, seeds))
     return found
 
 
-def measure(found: list[Case], advance: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Compiles all runs, two at a time, and then trains one after the other, each alone on the machine."""
-    rows = []
+AT_ONCE = 8
+"""Runs compiled together, before they are trained one after the other."""
+
+
+def measure(
+    found: list[Case],
+    advance: Callable[[str], None],
+    *,
+    kept: Path | None = None,
+    fresh: bool = False,
+    minutes: float | None = None,
+) -> list[dict[str, Any]]:
+    """Trains the runs one after the other, each alone on the machine; a run that is kept is read instead.
+
+    Args:
+        found: the runs.
+        advance: told what begins, twice a run.
+        kept: a folder, where every run is stored as soon as it ends, and where those of earlier calls are found.
+        fresh: store runs, but take none of those that are found.
+        minutes: after this time no further run is begun, and those that are missing are left out.
+    """
+    until = time.perf_counter() + 60 * (minutes or float("inf"))
+    rows = {} if fresh else {case: row for case in found if (row := cache.read(kept, described(case))) is not None}
+    for case in rows:
+        advance(f"kept: {case.task} {case.length}: {case.cell}")
+        advance("")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        programs = list(pool.map(lambda case: _compile(case, advance), found))
-    for case, (settings, problem, program) in zip(found, programs, strict=True):
-        advance(f"{case.task} {case.length}: {case.cell}")
-        rows.append(_row(case, settings, problem, program()))
-    return rows
+        for some in _slices([case for case in found if case not in rows], AT_ONCE):
+            if time.perf_counter() > until:
+                break
+            programs = list(pool.map(lambda case: _compile(case, advance), some))
+            for case in some:
+                compiled = programs.pop(0)
+                if time.perf_counter() > until:
+                    break
+                advance(f"{case.task} {case.length}: {case.cell}")
+                rows[case] = _row(case, *compiled)
+                cache.write(kept, described(case), rows[case])
+    return [rows[case] for case in found if case in rows]
+
+
+def _slices(found: list[Case], size: int) -> Iterator[list[Case]]:
+    return (found[i : i + size] for i in range(0, len(found), size))
 
 
 class Facts(NamedTuple):
@@ -97,49 +102,82 @@ class Facts(NamedTuple):
     t_max: float
 
 
-def problem_of(task: str, length: int) -> tuple[Any, int, Facts]:
-    """Returns the task, or the digits, with its input size and what to print beside its figures."""
-    if task.endswith("digits"):
-        return None, 1, Facts(0.9, "misclassified test digits", 64)
-    made = {
-        "temporal order": lambda: tasks.TemporalOrder(length),
-        "adding": lambda: tasks.Adding(length),
-        "long lag": lambda: tasks.LongLag(length, p=20),
-    }[task]()
-    figure = "misclassified" if made.kind == "classification" else "mean squared error"
-    return made, made.input_size, Facts(made.chance, figure, made.t_max or 64)
+def described(case: Case) -> dict[str, Any]:
+    """Every setting of a run, as plain data: what tells a kept run from another."""
+    entry = SUITE[case.task]
+    made, t_max = entry.make(case.length), _facts(entry, case.length).t_max
+    drawn = hasattr(made, "sample")
+    names = [
+        repr(task) if drawn else case.task
+        for task in (made, *(_tested(entry, n) for n in (case.length, *entry.further)))
+    ]
+    layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, t_max)
+    settings = {"batch": entry.batch, "period": entry.period, "tested": entry.tested, "rates": _rates(case)}
+    return {**dataclasses.asdict(case), **settings, "tasks": names, "layers": repr(layers)}
 
 
-def _compile(case: Case, advance: Callable[[str], None]) -> tuple[tuple[Setting, ...], Facts, Program]:
-    task, inputs, facts = problem_of(case.task, case.length)
-    budget = Budget(case.steps)
-    problem = _digits(case.task.startswith("permuted"), budget) if task is None else _generated(task, budget)
-    make, size = CELLS[case.cell], (inputs, case.hidden_size)
-    rates = DIGITS_RATES if task is None else RNN_RATES if case.cell == "RNN" else GATED_RATES
-    if case.cell == "RNN":
-        cells = {"orthogonal": make(*size), "identity": make(*size, w_h_init=lj.inits.Identity())}
-    else:
-        default = "forget bias 1" if case.cell == "LSTM" else "zero bias"
-        cells = {"chrono": make(*size, b_init=lj.inits.Chrono(facts.t_max)), default: make(*size)}
-    settings = grid(tuple(cells), rates)
-    layers = {name: lj.Recurrent(cell) for name, cell in cells.items()}
-    program = build(problem, layers, settings, case.seeds, budget)
+def _facts(entry: Entry, length: int) -> Facts:
+    made = _tested(entry, length)
+    if not hasattr(made, "sample"):
+        return Facts(0.9, "misclassified test images", made.train.inputs.shape[0])
+    figure = entry.figure or ("misclassified" if made.kind == "classification" else "mean squared error")
+    return Facts(made.chance, figure, made.t_max or 64)
+
+
+def _tested(entry: Entry, length: int) -> Any:
+    return (entry.make_test or entry.make)(length)
+
+
+def _inputs(made: Any) -> int:
+    return made.input_size if hasattr(made, "sample") else made.train.inputs.shape[-1]
+
+
+def _rates(case: Case) -> tuple[float, ...]:
+    return CELLS[case.cell].rates or SUITE[case.task].rates
+
+
+class _Compiled(NamedTuple):
+    facts: Facts
+    settings: tuple
+    program: Program
+
+
+def _compile(case: Case, advance: Callable[[str], None]) -> _Compiled:
+    entry = SUITE[case.task]
+    made, facts = entry.make(case.length), _facts(entry, case.length)
+    budget = _budget(case)
+    layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, facts.t_max)
+    settings = grid(tuple(layers), _rates(case))
+    problem = _generated(case, made, budget) if hasattr(made, "sample") else _labelled(made, budget)
+    program = build(problem, layers, settings, case.seeds, budget, readout=CELLS[case.cell].readout)
     advance(f"compiling {case.task} {case.length}: {case.cell}")
-    return settings, facts, program
+    return _Compiled(facts, settings, program)
 
 
-def _generated(task: Any, budget: Budget) -> Problem:
+def _budget(case: Case) -> Budget:
+    entry = SUITE[case.task]
+    return Budget(case.steps, entry.batch, entry.period)
+
+
+def _generated(case: Case, task: Any, budget: Budget) -> Problem:
+    entry = SUITE[case.task]
+    judged = _tested(entry, case.length)
+
     def judge(measure: Callable) -> Callable:
         return lambda outputs, batch: measure(outputs, batch.targets, batch.mask)
+
+    def test(task: Any) -> Batch:
+        return jax.jit(task.sample, static_argnums=1)(jax.random.key(2**31 - 1), entry.tested)
 
     return Problem(
         batch=lambda key, position: task.sample(jax.random.fold_in(key, position), budget.batch),
         loss=judge(task.loss),
-        test=jax.jit(task.sample, static_argnums=1)(jax.random.key(2**31 - 1), TEST_SEQUENCES),
-        error=judge(task.error),
-        score=judge(task.error),
-        solved=judge(task.solved),
+        test=test(judged),
+        error=judge(judged.error),
+        score=judge(judged.error),
+        solved=judge(judged.solved),
         output_size=task.output_size,
+        further=tuple(test(_tested(entry, length)) for length in entry.further),
     )
 
 
@@ -150,8 +188,7 @@ class _Labelled(NamedTuple):
     """bool: validation examples, by which settings are compared; the others are the test set."""
 
 
-def _digits(permuted: bool, budget: Budget) -> Problem:
-    data = digits(permuted)
+def _labelled(data: Any, budget: Budget) -> Problem:
     train = data.train
     parts = (data.validation, data.test)
     inputs, labels = (jnp.concatenate(x, axis) for x, axis in zip(zip(*parts, strict=True), (1, 0), strict=True))
@@ -173,8 +210,8 @@ def _digits(permuted: bool, budget: Budget) -> Problem:
     )
 
 
-def _row(case: Case, settings: tuple[Setting, ...], facts: Facts, outcome: Outcome) -> dict[str, Any]:
-    budget = Budget(case.steps)
+def _row(case: Case, facts: Facts, settings: tuple, program: Program) -> dict[str, Any]:
+    outcome, budget, entry = program(), _budget(case), SUITE[case.task]
     looks = outcome.error.shape[-1]
     seconds_per_step = outcome.seconds / (looks * budget.period)
     found = []
@@ -189,12 +226,15 @@ def _row(case: Case, settings: tuple[Setting, ...], facts: Facts, outcome: Outco
                 "seconds_to_solve": [None if s is None else s * seconds_per_step for s in first],
                 "final_error": outcome.score[i, :, -1].tolist(),
                 "validation_error": outcome.error[i, :, -1].tolist(),
+                "further": {n: x[i].tolist() for n, x in zip(map(str, entry.further), outcome.further, strict=True)},
                 "error": outcome.score[i].tolist(),
                 "loss": outcome.loss[i].tolist(),
             }
         )
     return {
         **dataclasses.asdict(case),
+        "group": entry.group,
+        "control": entry.control,
         "parameters": outcome.parameters,
         "batch": budget.batch,
         "period": budget.period,
@@ -204,6 +244,20 @@ def _row(case: Case, settings: tuple[Setting, ...], facts: Facts, outcome: Outco
         "compile_seconds": outcome.compile_seconds,
         "chance": facts.chance,
         "figure": facts.figure,
-        "best": min(range(len(settings)), key=lambda i: (-sum(found[i]["solved"]), outcome.error[i, :, -1].mean())),
+        "further_chance": {str(n): _tested(entry, n).chance for n in entry.further},
+        "published": _published(entry, case.length),
+        "best": _best(found, outcome),
         "settings": found,
     }
+
+
+def _published(entry: Entry, length: int) -> dict[str, Any] | None:
+    if entry.published is None or length not in entry.published.sequences:
+        return None
+    return {"sequences": entry.published.sequences[length], "source": entry.published.source}
+
+
+def _best(found: list[dict], outcome: Outcome) -> int:
+    """The setting with most seeds solved, then with the lowest error; one that diverged comes last."""
+    errors = [float(e) for e in jnp.nan_to_num(jnp.asarray(outcome.error[:, :, -1]), nan=jnp.inf).mean(axis=1)]
+    return min(range(len(found)), key=lambda i: (-sum(found[i]["solved"]), errors[i]))

@@ -8,7 +8,10 @@ import numpy as np
 from benchmarks.contenders import MODES, OURS, TEXTBOOK
 
 COLOURS = {"LSTM": "#0b5fa5", "GRU": "#d1701c", "RNN": "#6b6b6b"}
-MARKERS = {"LSTM": "o", "GRU": "s", "RNN": "^"}
+COLOURS |= {"NFG": "#7fb2dd", "PeepholeLSTM": "#173a5e", "MinGRU": "#2b8a3e", "LRU": "#a33b8f"}
+MARKERS = {"LSTM": "o", "GRU": "s", "RNN": "^", "NFG": "v", "PeepholeLSTM": "D", "MinGRU": "P", "LRU": "X"}
+PANELS = 6
+"""The most panels of a picture; with more tasks there is a picture for each group of them."""
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
@@ -25,9 +28,11 @@ def draw(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         drawn.append(("throughput.png", _throughput(plt, result["throughput"], folder / "throughput.png")))
     if result.get("accuracy"):
         rows = [r for r in result["accuracy"] if r["equal"] == "hidden size"]
-        if any(len({r["length"] for r in rows if r["task"] == t}) > 1 for t in {r["task"] for r in rows}):
-            drawn.append(("accuracy.png", _accuracy(plt, rows, folder / "accuracy.png")))
-        drawn.append(("learning_curves.png", _curves(plt, rows, folder / "learning_curves.png")))
+        for name, own in _pages(rows).items():
+            by_length = [r for r in own if _lengths(r, own)]
+            if by_length:
+                drawn.append((f"accuracy{name}.png", _accuracy(plt, by_length, folder / f"accuracy{name}.png")))
+            drawn.append((f"learning_curves{name}.png", _curves(plt, own, folder / f"learning_curves{name}.png")))
     return drawn
 
 
@@ -85,32 +90,66 @@ def _chance(axis: Any, chance: float) -> None:
     axis.axhline(chance, color="black", linestyle=":", linewidth=1.2, label="chance")
 
 
+def _pages(rows: list[dict]) -> dict[str, list[dict]]:
+    """The rows of each picture by the end of its name."""
+    if len({r["task"] for r in rows}) <= PANELS:
+        return {"": rows}
+    groups = dict.fromkeys(r["group"] for r in rows)
+    return {f"_{group}": [r for r in rows if r["group"] == group] for group in groups}
+
+
+def _lengths(row: dict, rows: list[dict]) -> bool:
+    """Whether a row's task stands at several lengths."""
+    return bool(row.get("further_chance")) or len({r["length"] for r in rows if r["task"] == row["task"]}) > 1
+
+
+def _by_length(rows: list[dict]) -> dict[int, list[float]]:
+    """A cell's errors of one task: by the length trained at, or by the length that one network was tested at."""
+    if not rows[-1].get("further_chance"):
+        return {r["length"]: r["settings"][r["best"]]["final_error"] for r in rows}
+    longest = rows[-1]
+    best = longest["settings"][longest["best"]]
+    errors = {longest["length"]: best["final_error"]} | {int(n): e for n, e in best["further"].items()}
+    return dict(sorted(errors.items()))
+
+
 def _accuracy(plt: Any, rows: list[dict], path: Path) -> str:
-    names = [
-        t for t in dict.fromkeys(r["task"] for r in rows) if len({r["length"] for r in rows if r["task"] == t}) > 1
-    ]
+    names = list(dict.fromkeys(r["task"] for r in rows))
     figure, axes = _panels(plt, len(names))
     for axis, task in zip(axes, names, strict=True):
-        own = [r for r in rows if r["task"] == task]
+        own = sorted((r for r in rows if r["task"] == task), key=lambda r: r["length"])
+        lengths: set[int] = set()
         for cell in dict.fromkeys(r["cell"] for r in own):
-            of_cell = sorted((r for r in own if r["cell"] == cell), key=lambda r: r["length"])
-            errors = [r["settings"][r["best"]]["final_error"] for r in of_cell]
-            lengths = [r["length"] for r in of_cell]
-            axis.plot(lengths, [np.median(e) for e in errors], color=COLOURS[cell], marker=MARKERS[cell], label=cell)
-            low, high = [min(e) for e in errors], [max(e) for e in errors]
-            axis.fill_between(lengths, low, high, color=COLOURS[cell], alpha=0.2)
-        _chance(axis, own[0]["chance"])
+            errors = _by_length([r for r in own if r["cell"] == cell])
+            lengths |= errors.keys()
+            style = {"color": COLOURS[cell], "marker": MARKERS[cell], "label": cell}
+            axis.plot(list(errors), [np.median(e) for e in errors.values()], **style)
+            low, high = map(min, errors.values()), map(max, errors.values())
+            axis.fill_between(list(errors), list(low), list(high), color=COLOURS[cell], alpha=0.2)
+        further = own[-1].get("further_chance")
+        chance = own[-1]["chance"]
+        _chance(axis, chance)
+        if further:
+            axis.axvspan(0.5 * min(lengths), own[-1]["length"], color="black", alpha=0.06, zorder=0)
         axis.set_xscale("log")
-        ticks = sorted({r["length"] for r in own})
-        axis.set_xticks(ticks, [str(n) for n in ticks])
+        axis.set_xlim(0.8 * min(lengths), 1.25 * max(lengths))
+        ticks = sorted(lengths)
+        axis.set_xticks(ticks, [f"{n:,}" for n in ticks], rotation=45 * (len(ticks) > 4))
         axis.minorticks_off()
         axis.set_ylim(bottom=0)
-        axis.set_title(task)
-        axis.set_xlabel("sequence length, steps")
+        axis.set_title(f"{task} (control)" if own[-1].get("control") else task)
+        axis.set_xlabel("tested at, steps; trained in the grey" if further else "sequence length, steps")
         axis.set_ylabel(own[0]["figure"])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    _legend(figure, axes)
     _save(plt, figure, path)
     return "Test error against length, best setting of each cell: median and range over seeds."
+
+
+def _legend(figure: Any, axes: list) -> None:
+    """One legend for all panels, each name once."""
+    named = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    named |= {"chance": named.pop("chance")}  # last
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named))
 
 
 def _curves(plt: Any, rows: list[dict], path: Path) -> str:
@@ -130,7 +169,7 @@ def _curves(plt: Any, rows: list[dict], path: Path) -> str:
         axis.set_title(f"{task}, {length} steps")
         axis.set_xlabel("training sequences seen, thousands")
         axis.set_ylabel(own[0]["figure"])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    _legend(figure, axes)
     _save(plt, figure, path)
     return (
         "Test error while training, best setting of each cell: median and range over seeds. "

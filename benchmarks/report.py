@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
+from benchmarks import plots, remembered
 from benchmarks.contenders import OURS
 
 
@@ -50,11 +50,19 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         "# LSTM, GRU and vanilla RNN side by side\n",
         f"`{result['command']}`, {result['seconds']:.0f} s in all.\n",
     ]
-    if result.get("accuracy"):
-        parts += ["## What they remember\n", "\n".join(f"- {line}" for line in verdicts(result["accuracy"])) + "\n"]
-        parts += [captions[n] for n in ("accuracy.png", "learning_curves.png") if n in captions]
-        parts += ["### Every run, at its best setting\n", ACCURACY_NOTE, table(accuracy_table(result["accuracy"]))]
-        parts += ["### Every setting\n", SETTINGS_NOTE, table(settings_table(result["accuracy"]))]
+    if rows := result.get("accuracy"):
+        parts += ["## What they remember\n", "\n".join(f"- {line}" for line in remembered.verdicts(rows)) + "\n"]
+        if left := result.get("runs_left"):
+            parts += [f"{left} runs of this suite are left; the same command goes on where this one ended.\n"]
+        parts += [text for name, text in captions.items() if name.startswith(("accuracy", "learning_curves"))]
+        tables = {
+            "Beside the published figures": (remembered.PUBLISHED_NOTE, remembered.published_table(rows)),
+            "At other lengths than trained": (remembered.FURTHER_NOTE, remembered.further_table(rows)),
+            "Every run, at its best setting": (remembered.ACCURACY_NOTE, remembered.accuracy_table(rows)),
+            "Every setting": (remembered.SETTINGS_NOTE, remembered.settings_table(rows)),
+        }
+        for title, (note, lines) in tables.items():
+            parts += [f"### {title}\n", note, table(lines)] if lines else []
     if result.get("throughput"):
         rows = result["throughput"]
         parts += ["## How fast they are\n", "\n".join(f"- {line}" for line in speed_verdicts(rows)) + "\n"]
@@ -69,14 +77,6 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
     return "\n".join(parts)
 
 
-ACCURACY_NOTE = """\
-The best setting is the one with most seeds solved, then with the lowest error (for the digits: on the validation set).
-Steps and seconds to solve are medians over the seeds that did; seconds share the run's time evenly over its steps, and
-all settings and seeds of a run train at once. A run stops when every seed of one setting is solved.
-"""
-SETTINGS_NOTE = """\
-A run stops when one setting is solved in all seeds; the other setting of the same run is then shown as it stood.
-"""
 THROUGHPUT_NOTE = """\
 Medians of interleaved rounds. Training is a forward pass and the gradients of parameters and inputs. FLOP/s count the
 products alone; their share is of the rate of a large product timed in the same rounds. MB are temporary buffers by
@@ -88,33 +88,6 @@ FAMILY_NOTE = """\
 Medians of interleaved rounds, all cells in the same rounds, each by the implementation that it gets by default unless
 its row says another. Training is a forward pass and the gradients of parameters and inputs.
 """
-
-
-def verdicts(rows: list[dict]) -> list[str]:
-    """One sentence a task and length, made of the figures alone."""
-    lines = []
-    for row in rows:
-        best = row["settings"][row["best"]]
-        if row["equal"] != "hidden size":
-            continue
-        solved, seeds = sum(best["solved"]), len(best["solved"])
-        final = statistics.median(best["final_error"])
-        steps = [s for s in best["steps_to_solve"] if s is not None]
-        said = (
-            f"{1 - final:.1%} of the test digits right (median of {seeds} seeds)"
-            if "digits" in row["task"]
-            else f"solved in all {seeds} seeds, after {statistics.median(steps):.0f} steps (median)"
-            if solved == seeds
-            else f"solved in {solved} of {seeds} seeds after {row['steps_taken']} steps, {row['figure']} "
-            f"{final:.3g} (chance {row['chance']:.3g})"
-        )
-        title = f"**{row['task']}, {row['length']} steps**"
-        if not lines or not lines[-1].startswith(title):
-            lines.append(f"{title}: ")
-        else:
-            lines[-1] += "; "
-        lines[-1] += f"{row['cell']} {said}"
-    return lines
 
 
 def speed_verdicts(rows: list[dict]) -> list[str]:
@@ -131,47 +104,6 @@ def speed_verdicts(rows: list[dict]) -> list[str]:
                 said.append(f"{mode} {mean:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
         lines.append(f"against {contender}, geometric mean and range: {', '.join(said)}")
     return lines
-
-
-def accuracy_table(rows: list[dict]) -> list[dict]:
-    found = []
-    for row in rows:
-        best = row["settings"][row["best"]]
-        found.append(
-            {
-                "task": row["task"],
-                "steps long": row["length"],
-                "cell": row["cell"],
-                "equal": row["equal"],
-                "hidden": row["hidden_size"],
-                "parameters": row["parameters"],
-                "best setting": f"{best['init']}, {best['learning_rate']:g}",
-                "solved": f"{sum(best['solved'])}/{len(best['solved'])}" if "digits" not in row["task"] else "",
-                "steps to solve": _median(best["steps_to_solve"], "{:.0f}"),
-                "seconds to solve": _median(best["seconds_to_solve"], "{:.1f}"),
-                "sequences each": row["sequences"],
-                "error, median (range)": _spread(best["final_error"]),
-                "chance": f"{row['chance']:.3g}",
-            }
-        )
-    return found
-
-
-def settings_table(rows: list[dict]) -> list[dict]:
-    return [
-        {
-            "task": row["task"],
-            "steps long": row["length"],
-            "cell": f"{row['cell']} {row['hidden_size']}",
-            "initialisation": setting["init"],
-            "learning rate": f"{setting['learning_rate']:g}",
-            "solved": f"{sum(setting['solved'])}/{len(setting['solved'])}" if "digits" not in row["task"] else "",
-            "after steps": row["steps_taken"],
-            "error, median (range)": _spread(setting["final_error"]),
-        }
-        for row in rows
-        for setting in row["settings"]
-    ]
 
 
 def throughput_table(rows: list[dict]) -> list[dict]:
@@ -260,15 +192,6 @@ def table(rows: list[dict]) -> str:
         return ""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _median(values: list, form: str) -> str:
-    known = [v for v in values if v is not None]
-    return form.format(statistics.median(known)) if known else ""
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def _figure(x: float) -> str:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lstm_jax.models import Linear, Network
+from lstm_jax.models import MLP, Linear, Network
 from lstm_jax.training import TrainState, clipped_adam, init_state, make_step
 from lstm_jax.types import Layer
 
@@ -52,6 +52,8 @@ class Problem(NamedTuple):
     """`(outputs, batch) -> bool`"""
     output_size: int
     at: str = "every"
+    further: tuple[Any, ...] = ()
+    """Batches of other lengths, on which the runs are judged at their end."""
 
 
 class Outcome(NamedTuple):
@@ -61,6 +63,7 @@ class Outcome(NamedTuple):
     score: np.ndarray
     solved: np.ndarray
     loss: np.ndarray
+    further: tuple[np.ndarray, ...]  # scores `[settings, seeds]` on each of the problem's further batches
     seconds: float
     compile_seconds: float
     parameters: int
@@ -87,11 +90,12 @@ class Program(NamedTuple):
 
     def __call__(self) -> Outcome:
         began = time.perf_counter()
-        end = jax.block_until_ready(self.run())
+        end, further = jax.block_until_ready(self.run())
         seconds = time.perf_counter() - began
         looks = int(end.look)
         error, score, solved, loss = (np.asarray(x)[:, :, :looks] for x in (end.error, end.score, end.solved, end.loss))
-        return Outcome(error, score, solved, loss, seconds, self.compile_seconds, self.parameters)
+        scores = tuple(map(np.asarray, further))
+        return Outcome(error, score, solved, loss, scores, seconds, self.compile_seconds, self.parameters)
 
 
 def build(
@@ -101,6 +105,7 @@ def build(
     seeds: int,
     budget: Budget,
     *,
+    readout: Callable[[int, int], MLP] = Linear,
     seed: int = 0,
 ) -> Program:
     """Compiles the training of every setting with every seed at once; `layers` maps an initialisation to its layer.
@@ -109,7 +114,7 @@ def build(
     initialisers alone, and the equations of the first serve all.
     """
     networks = {
-        name: Network(layer, Linear(layer.output_shape[-1], problem.output_size), at=problem.at)
+        name: Network(layer, readout(layer.output_shape[-1], problem.output_size), at=problem.at)
         for name, layer in layers.items()
     }
     network = next(iter(networks.values()))
@@ -121,7 +126,7 @@ def build(
     def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple[Any, Any]:
         return problem.loss(network(params, batch.inputs)[1], batch), (carry, {})
 
-    def period(test: Any, rate: Any, state: TrainState) -> tuple[TrainState, tuple]:
+    def train(rate: Any, state: TrainState) -> tuple[TrainState, Any]:
         step = make_step(loss_fn, clipped_adam(rate, MAX_NORM))
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Any]:
@@ -129,11 +134,18 @@ def build(
             return state, metrics["loss"]
 
         state, losses = lax.scan(body, state, length=budget.period)
-        outputs = network(state.params, test.inputs)[1]
-        judged = (judge(outputs, test) for judge in (problem.error, problem.score, problem.solved))
-        return state, (*judged, losses.mean())
+        return state, losses.mean()
 
-    periods = jax.vmap(jax.vmap(period, in_axes=(None, None, 0)), in_axes=(None, 0, 0))
+    def judge(params: Any, batch: Any, *measures: Callable) -> list[Any]:
+        """Takes all seeds of a setting at once and the settings in turn: what is kept at every step fills memory."""
+
+        def one(params: Any) -> list[Any]:
+            outputs = _some_at_once(functools.partial(network, params), batch.inputs)
+            return [measure(outputs, batch) for measure in measures]
+
+        return lax.map(jax.vmap(one), params)
+
+    trained = jax.vmap(jax.vmap(train, in_axes=(None, 0)))
     looks = -(-budget.steps // budget.period)
     shape = (len(settings), seeds, looks)
 
@@ -142,7 +154,8 @@ def build(
         return (p.look < looks) & ~jnp.any(jnp.all(latest, axis=1))
 
     def advance(test: Any, rates: Any, p: _Progress) -> _Progress:
-        states, new = periods(test, rates, p.states)
+        states, loss = trained(rates, p.states)
+        new = *judge(states.params, test, problem.error, problem.score, problem.solved), loss
         histories = (p.error, p.score, p.solved, p.loss)
         put = [history.at[:, :, p.look].set(x) for history, x in zip(histories, new, strict=True)]
         return _Progress(p.look + 1, states, *put)
@@ -156,18 +169,32 @@ def build(
             states.append(jax.vmap(each, in_axes=(0, None))(own, keys))
         return jax.tree.map(lambda *x: jnp.concatenate(x), *states)
 
-    def run(test: Any, rates: Any, states: TrainState) -> _Progress:
+    def run(test: Any, further: Any, rates: Any, states: TrainState) -> tuple[_Progress, list[Any]]:
         empty = jnp.full(shape, jnp.nan, jnp.float32)
         first = _Progress(jnp.int32(0), states, empty, empty, jnp.zeros(shape, bool), empty)
-        return lax.while_loop(going, functools.partial(advance, test, rates), first)
+        end = lax.while_loop(going, functools.partial(advance, test, rates), first)
+        return end, [judge(end.states.params, batch, problem.score)[0] for batch in further]
 
     rates = jnp.asarray([s.learning_rate for s in settings], jnp.float32)
     keys = jax.random.split(jax.random.key(seed), seeds)
     began = time.perf_counter()
     states = _compile(begin, 0, rates, keys)(rates, keys)
-    program = _compile(run, 1, problem.test, rates, states)
+    given = problem.test, problem.further, rates, states
+    program = _compile(run, 1, *given)
     size = sum(x.size for x in jax.tree.leaves(states.params)) // (len(settings) * seeds)
-    return Program(lambda: program(problem.test, rates, states), time.perf_counter() - began, size)
+    return Program(lambda: program(*given), time.perf_counter() - began, size)
+
+
+AT_ONCE = 1024
+"""Test sequences that a network reads at once, for the same reason."""
+
+
+def _some_at_once(network: Callable, inputs: Any) -> Any:
+    """The outputs for `inputs [time, batch, input_size]`, batch after batch."""
+    if inputs.shape[1] <= AT_ONCE:
+        return network(inputs)[1]
+    outputs = lax.map(lambda xs: network(xs)[1], jnp.moveaxis(inputs, 1, 0), batch_size=AT_ONCE)
+    return jnp.moveaxis(outputs, 0, -2)
 
 
 def _compile(fn: Callable, effort: int, *args: Any) -> Callable:

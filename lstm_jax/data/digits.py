@@ -15,7 +15,7 @@ _PER_CLASS = {"test": 36, "validation": 18}
 class Examples(NamedTuple):
     """Time-major sequences, one label each."""
 
-    inputs: Array  # [64, n, 1] float32 in [0, 1]
+    inputs: Array  # [time, n, 1] float32 in [0, 1]
     labels: Array  # [n] int32, 0 to 9
 
 

@@ -1,5 +1,6 @@
-"""The adding problem in its first form."""
+"""The adding problem in its first form, and what it shares with multiplication: pairs, two of them marked."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,59 @@ from lstm_jax.tasks.base import Regression, at_least
 
 
 @dataclass(frozen=True)
-class Adding1997(Regression):
+class MarkedPairs(Regression):
+    """Sequences of pairs (number, marker) of which two are marked, as `Adding1997` describes them."""
+
+    length: int = 100
+
+    input_size = 2
+    output_size = 1
+    tolerance: ClassVar[float] = 0.04
+    low: ClassVar[int]  # numbers are uniform in [low, 1)
+    neutral: ClassVar[int]  # the first pair's number where it is marked
+
+    def __post_init__(self):
+        at_least(11, length=self.length)
+
+    @property
+    def time(self) -> int:
+        """The steps of a batch: those of the longest sequence."""
+        return self.length + self.length // 10
+
+    @property
+    def on_first_pair(self) -> float:
+        """The probability that one of the two marks falls on the first pair.
+
+        It is 1/10 for the first mark, and where that one went elsewhere 1 / (length // 2 - 1) for the second.
+        """
+        return 1 / 10 + 9 / 10 / (self.length // 2 - 1)
+
+    @abstractmethod
+    def answer(self, numbers: Array, marked: Array) -> Array:
+        """The targets `[batch]` for the numbers and for where the marks are, both `[time, batch]`."""
+
+    def draw(self, key: Array, batch_size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
+        """Draws inputs `[time, batch, 2]`, answers `[batch, 1]` and lengths `[batch]`."""
+        key_length, key_numbers, key_first, key_second = jax.random.split(key, 4)
+        wide = np.promote_types(dtype, np.float32)
+        lengths = jax.random.randint(key_length, (batch_size,), self.length, self.time + 1, dtype=jnp.int32)
+        first = jax.random.randint(key_first, (batch_size,), 0, 10, dtype=jnp.int32)
+        second = jax.random.randint(key_second, (batch_size,), 0, self.length // 2 - 1, dtype=jnp.int32)
+        second = second + (second >= first).astype(jnp.int32)  # counted among the pairs that are still unmarked
+
+        t = jnp.arange(self.time, dtype=jnp.int32)[:, None]
+        marked = (t == first) | (t == second)
+        ends = (t == 0) | (t == lengths - 1)
+        numbers = jax.random.uniform(key_numbers, (self.time, batch_size), wide, self.low, 1).astype(dtype)
+        numbers = jnp.where(marked & (t == 0), self.neutral, numbers)
+        markers = jnp.where(marked, 1, jnp.where(ends, -1, 0)).astype(dtype)
+        # The answer to the numbers as the network sees them, after rounding to a narrow dtype.
+        answers = self.answer(numbers.astype(wide), marked)[:, None]
+        return jnp.stack([numbers, markers], axis=-1), answers, lengths
+
+
+@dataclass(frozen=True)
+class Adding1997(MarkedPairs):
     """Add up the two marked numbers of a sequence of pairs (number, marker), scaled into [0, 1].
 
     A sequence has between `length` and `length + length // 10` pairs, all equally likely, with numbers uniform in
@@ -34,46 +87,18 @@ class Adding1997(Regression):
         Hochreiter & Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997, experiment 4.
     """
 
-    length: int = 100
-
-    input_size = 2
-    output_size = 1
-    tolerance: ClassVar[float] = 0.04
-
-    def __post_init__(self):
-        at_least(11, length=self.length)
-
-    @property
-    def time(self) -> int:
-        """The steps of a batch: those of the longest sequence."""
-        return self.length + self.length // 10
+    low = -1
+    neutral = 0
 
     @property
     def chance(self) -> float:
         """The mean squared error of always saying 0.5, the mean: the variance of the target.
 
         A number that counts has variance 1/3, and a sixteenth of that after scaling. Two count, less the probability
-        that one of the two marks falls on the first pair: 1/10 for the first mark, and where that one went elsewhere
-        1 / (length // 2 - 1) for the second.
+        that one of the two marks falls on the first pair.
         """
-        on_first_pair = 1 / 10 + 9 / 10 / (self.length // 2 - 1)
-        return (2 - on_first_pair) / 48
+        return (2 - self.on_first_pair) / 48
 
-    def draw(self, key: Array, batch_size: int, dtype: DTypeLike) -> tuple[Array, Array, Array]:
-        """Draws inputs `[time, batch, 2]`, scaled sums `[batch, 1]` and lengths `[batch]`."""
-        key_length, key_numbers, key_first, key_second = jax.random.split(key, 4)
-        wide = np.promote_types(dtype, np.float32)
-        lengths = jax.random.randint(key_length, (batch_size,), self.length, self.time + 1, dtype=jnp.int32)
-        first = jax.random.randint(key_first, (batch_size,), 0, 10, dtype=jnp.int32)
-        second = jax.random.randint(key_second, (batch_size,), 0, self.length // 2 - 1, dtype=jnp.int32)
-        second = second + (second >= first).astype(jnp.int32)  # counted among the pairs that are still unmarked
-
-        t = jnp.arange(self.time, dtype=jnp.int32)[:, None]
-        marked = (t == first) | (t == second)
-        ends = (t == 0) | (t == lengths - 1)
-        numbers = jax.random.uniform(key_numbers, (self.time, batch_size), wide, -1, 1).astype(dtype)
-        numbers = jnp.where(marked & (t == 0), 0, numbers)
-        markers = jnp.where(marked, 1, jnp.where(ends, -1, 0)).astype(dtype)
-        # The sum of the numbers as the network sees them, after rounding to a narrow dtype.
-        total = jnp.sum(numbers.astype(wide), axis=0, where=marked)[:, None]
-        return jnp.stack([numbers, markers], axis=-1), 0.5 + total / 4, lengths
+    def answer(self, numbers: Array, marked: Array) -> Array:
+        """The scaled sums `[batch]`."""
+        return 0.5 + jnp.sum(numbers, axis=0, where=marked) / 4

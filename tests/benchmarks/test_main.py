@@ -1,11 +1,13 @@
 """The command line: a whole small run, and wrong options in one line."""
 
+import dataclasses
 import json
 
 import pytest
 
 from benchmarks import throughput
 from benchmarks.__main__ import main
+from benchmarks.suite import SUITE
 from tests.benchmarks import results
 
 WRONG = {
@@ -22,7 +24,8 @@ WRONG = {
     "implementation": "throughput --implementation fast",
     "rounds": "throughput --rounds 0",
     "seeds": "accuracy --seeds many",
-    "task": "accuracy --only parity",
+    "task": "accuracy --only chess",
+    "budget": "accuracy --budget 0",
     "an option of another command": "throughput --seeds 3",
     "device": "accuracy --device abacus",
     "diff of one": "diff a.json",
@@ -37,6 +40,16 @@ def test_a_wrong_option_is_one_line(words, capsys):
     assert left.value.code == 2
     assert captured.out == "" and len(captured.err.splitlines()) == 1
     assert captured.err.startswith("python -m benchmarks")
+
+
+def test_data_that_are_not_here_are_one_line(monkeypatch, capsys):
+    def absent(length):
+        raise FileNotFoundError("`mnist`: there is no data")
+
+    monkeypatch.setitem(SUITE, "MNIST", dataclasses.replace(SUITE["MNIST"], make=absent))
+    with pytest.raises(SystemExit):
+        main(["accuracy", "--only", "MNIST"])
+    assert capsys.readouterr().err.startswith("python -m benchmarks: argument --only: MNIST: `mnist`: there is no data")
 
 
 def test_help_is_no_error(capsys):

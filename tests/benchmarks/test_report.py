@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from benchmarks import plots, report
+from benchmarks import plots, remembered, report
 from tests.benchmarks import results
 
 
 def test_verdicts_say_what_the_figures_say():
-    lines = report.verdicts(results.result()["accuracy"])
+    lines = remembered.verdicts(results.result()["accuracy"])
     assert [line.split(":")[0] for line in lines] == [
         "**temporal order, 30 steps**",
         "**temporal order, 100 steps**",
@@ -19,7 +19,7 @@ def test_verdicts_say_what_the_figures_say():
     assert "LSTM solved in all 3 seeds, after 20 steps (median)" in lines[0]
     assert "RNN solved in 1 of 3 seeds after 40 steps, misclassified 0.72 (chance 0.75)" in lines[0]
     assert lines[0].count("RNN") == 1  # the run at equal parameters is in the tables
-    assert "RNN 85.0% of the test digits right (median of 3 seeds)" in lines[2]
+    assert "RNN 85.0% of the test images right (median of 3 seeds)" in lines[2]
 
 
 def test_speed_verdicts_are_geometric_means_by_mode():
@@ -31,7 +31,7 @@ def test_speed_verdicts_are_geometric_means_by_mode():
 
 
 def test_accuracy_table_has_a_row_a_run_at_its_best_setting():
-    rows = report.accuracy_table(results.result()["accuracy"])
+    rows = remembered.accuracy_table(results.result()["accuracy"])
     assert [(r["cell"], r["solved"]) for r in rows] == [
         ("LSTM", "3/3"),
         ("RNN", "1/3"),
@@ -45,7 +45,7 @@ def test_accuracy_table_has_a_row_a_run_at_its_best_setting():
 
 
 def test_settings_table_has_a_row_a_setting():
-    rows = report.settings_table(results.result()["accuracy"])
+    rows = remembered.settings_table(results.result()["accuracy"])
     assert [r["initialisation"] for r in rows[:2]] == ["forget bias 1", "chrono"]
     assert len(rows) == 7
 

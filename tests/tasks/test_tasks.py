@@ -8,21 +8,51 @@ import numpy as np
 import pytest
 
 from lstm_jax.tasks import (
+    MQAR,
     Adding,
     Adding1997,
+    Agreement,
     ContinualReber,
+    Copy,
+    CycleNavigation,
+    DelayedRecall,
+    Denoise,
     EmbeddedReber,
+    GenerateTimedSpikes,
     LongLag,
+    LongLagPrediction,
     MeasureSpikeDelay,
+    ModularArithmetic,
+    Multiplication,
+    Parity,
     PeriodicFunction,
+    SelectiveCopy,
     TemporalOrder,
+    TwoSequence,
+    TwoSequenceNoisyTarget,
+    VariableCopy,
+    WordProblem,
 )
 
 AT_END = [TemporalOrder(20), TemporalOrder(20, symbols=3), Adding(20), Adding1997(11), LongLag(10, 4, max_suffix=20)]
+AT_END += [TwoSequence(20), TwoSequenceNoisyTarget(20), TwoSequenceNoisyTarget(20).noise_free, Multiplication(11)]
+RECALL = [DelayedRecall(10, 5, 3), SelectiveCopy(12, 3, 5), MQAR(12, 3, 10)]
+STATE = [
+    Parity(12),
+    CycleNavigation(20, shortest=15),  # long walks end everywhere alike, and so do long expressions
+    ModularArithmetic(41, shortest=21),
+    WordProblem(8, shortest=8, group="S3"),
+]
+LANGUAGE = [Agreement(12), Agreement(13, 10, attractors=2)]
+IN_NATS = [Copy(5), VariableCopy(6), Denoise(5)]
 GRAMMAR = [EmbeddedReber(20), ContinualReber(15)]
 TIMING = [MeasureSpikeDelay(3, (0, 1, 4), spikes=3), PeriodicFunction(10, "rectangle", periods=2)]
-TASKS = AT_END + GRAMMAR + TIMING
-LABELLED = [task for task in AT_END if task.kind == "classification"]  # targets are class numbers
+TIMING += [GenerateTimedSpikes(10, spikes=3)]
+SOME_STEPS = [LongLagPrediction(5), LongLagPrediction(5, regular=False), TwoSequence(20, 1, noisy_signal=True)]
+FRACTIONS = AT_END + RECALL + STATE + LANGUAGE
+TASKS = FRACTIONS + GRAMMAR + TIMING + IN_NATS + SOME_STEPS
+# Those whose targets are class numbers:
+LABELLED = [task for task in FRACTIONS + IN_NATS + SOME_STEPS if task.kind == "classification"]
 each_task = pytest.mark.parametrize("task", TASKS, ids=repr)
 KEYS = jax.random.split(jax.random.key(3))
 KEY = KEYS[0]
@@ -109,14 +139,15 @@ def test_diverged_outputs_solve_nothing(task):
     assert not verdict["correct"].any() and not verdict["solved"] and np.isnan(verdict["loss"])
 
 
-@pytest.mark.parametrize("task", AT_END + TIMING, ids=repr)
+@pytest.mark.parametrize("task", FRACTIONS + TIMING, ids=repr)
 def test_chance_is_what_the_best_constant_answer_gets(task):
     _, targets, mask = draw(task)
     if task.kind == "classification":
         constants = np.eye(task.output_size, dtype=np.float32)
         spread = 5 * (task.chance * (1 - task.chance) / N) ** 0.5
     else:
-        means = {Adding(20): 1.0, TIMING[0]: 5 / 3, TIMING[1]: 0.4}
+        means = {Adding(20): 1.0, Multiplication(11): Multiplication(11).mean}
+        means |= dict(zip(TIMING, (5 / 3, 0.4, 2 / 21), strict=True))
         constants = np.full((1, 1), means.get(task, 0.5), np.float32)
         spread = 0.04 * task.chance
         assert np.mean(np.asarray(targets)[mask]) == pytest.approx(constants[0, 0], abs=0.015)
@@ -148,7 +179,7 @@ def test_sums_count_as_correct_within_the_papers_tolerance(task):
     assert not judge(task, targets + 0.041, targets, mask)["correct"].any()
 
 
-@pytest.mark.parametrize("task", [task for task in AT_END if not isinstance(task, Adding)], ids=repr)
+@pytest.mark.parametrize("task", [task for task in FRACTIONS if not isinstance(task, Adding)], ids=repr)
 def test_solved_asks_for_99_percent(task):
     _, targets, mask = draw(task)
     for wrong, solved in ((N // 100, True), (N // 100 + 1, False)):
@@ -165,7 +196,7 @@ def test_solved_asks_for_a_mean_squared_error_under_a_hundredth():
     assert not judge(TASKS[2], targets + 0.101, targets, mask)["solved"]
 
 
-@pytest.mark.parametrize("task", AT_END, ids=repr)
+@pytest.mark.parametrize("task", FRACTIONS + IN_NATS, ids=repr)
 def test_chrono_horizon_covers_the_longest_sequence(task):
     assert task.t_max == task.time >= task.length
 

@@ -1,0 +1,157 @@
+"""Accuracy rows as sentences and tables, made of the figures alone."""
+
+import statistics
+from typing import Any
+
+ACCURACY_NOTE = """\
+The best setting is the one with most seeds solved, then with the lowest error (for images: on the validation set).
+Steps and seconds to solve are medians over the seeds that did; seconds share the run's time evenly over its steps, and
+all settings and seeds of a run train at once. A run stops when every seed of one setting is solved.
+"""
+SETTINGS_NOTE = """\
+A run stops when one setting is solved in all seeds; the other settings of the same run are then shown as they stood.
+"""
+PUBLISHED_NOTE = """\
+Training sequences until the criterion is met, at the best setting: the median of the seeds and the slowest. The
+criterion is the task's own here (its docstring says how it departs from the paper's); the optimizer is clipped Adam and
+the initialisation of today, of which the published figures had neither.
+"""
+FURTHER_NOTE = """\
+The networks of the best setting as they stood at the end of training, on sequences of other lengths.
+"""
+
+
+def verdicts(rows: list[dict]) -> list[str]:
+    """One sentence a task and length."""
+    lines = []
+    for row in rows:
+        if row["equal"] != "hidden size":
+            continue
+        title = f"**{row['task']}, {row['length']} steps**"
+        if not lines or not lines[-1].startswith(title):
+            lines.append(f"{title}{' (control)' * row.get('control', False)}: ")
+        else:
+            lines[-1] += "; "
+        lines[-1] += f"{row['cell']} {_said(row)}"
+    return lines
+
+
+def _said(row: dict) -> str:
+    best = _best(row)
+    solved, seeds = sum(best["solved"]), len(best["solved"])
+    final = statistics.median(best["final_error"])
+    if _images(row):
+        return f"{1 - final:.1%} of the test images right (median of {seeds} seeds)"
+    if solved == seeds:
+        steps = [s for s in best["steps_to_solve"] if s is not None]
+        return f"solved in all {seeds} seeds, after {statistics.median(steps):.0f} steps (median)"
+    return (
+        f"solved in {solved} of {seeds} seeds after {row['steps_taken']} steps, {row['figure']} "
+        f"{final:.3g} (chance {row['chance']:.3g})"
+    )
+
+
+def accuracy_table(rows: list[dict]) -> list[dict]:
+    """One row a run, at its best setting."""
+    found = []
+    for row in rows:
+        best = _best(row)
+        found.append(
+            {
+                "task": row["task"],
+                "steps long": row["length"],
+                "cell": row["cell"],
+                "equal": row["equal"],
+                "hidden": row["hidden_size"],
+                "parameters": row["parameters"],
+                "best setting": f"{best['init']}, {best['learning_rate']:g}",
+                "solved": _solved(row, best),
+                "steps to solve": _median(best["steps_to_solve"], "{:.0f}"),
+                "seconds to solve": _median(best["seconds_to_solve"], "{:.1f}"),
+                "sequences each": row["sequences"],
+                "error, median (range)": _spread(best["final_error"]),
+                "chance": f"{row['chance']:.3g}",
+            }
+        )
+    return found
+
+
+def settings_table(rows: list[dict]) -> list[dict]:
+    """One row a setting."""
+    return [
+        {
+            "task": row["task"],
+            "steps long": row["length"],
+            "cell": f"{row['cell']} {row['hidden_size']}",
+            "initialisation": setting["init"],
+            "learning rate": f"{setting['learning_rate']:g}",
+            "solved": _solved(row, setting),
+            "after steps": row["steps_taken"],
+            "error, median (range)": _spread(setting["final_error"]),
+        }
+        for row in rows
+        for setting in row["settings"]
+    ]
+
+
+def published_table(rows: list[dict]) -> list[dict]:
+    """One row a run for whose task and length a paper says how many sequences its network needed."""
+    found = []
+    for row in rows:
+        published, best = row.get("published"), _best(row)
+        if not published or row["equal"] != "hidden size":
+            continue
+        seen = [s * row["batch"] for s in best["steps_to_solve"] if s is not None]
+        whole = all(best["solved"]) and len(seen) == len(best["solved"])
+        found.append(
+            {
+                "task": row["task"],
+                "steps long": row["length"],
+                "cell": row["cell"],
+                "solved": _solved(row, best),
+                "sequences": f"{statistics.median(seen):,.0f}" if seen else "",
+                "slowest seed": f"{max(seen):,}" if whole else f"not after {row['sequences']:,}",
+                "published": f"{published['sequences']:,}",
+                "fewer in every seed": "yes" if whole and max(seen) < published["sequences"] else "no",
+                "by": published["source"],
+            }
+        )
+    return found
+
+
+def further_table(rows: list[dict]) -> list[dict]:
+    """One row a run and other length, at the run's best setting."""
+    return [
+        {
+            "task": row["task"],
+            "trained at": row["length"],
+            "cell": row["cell"],
+            "tested at": length,
+            "error, median (range)": _spread(errors),
+            "chance": f"{row['further_chance'][length]:.3g}",
+        }
+        for row in rows
+        if row["equal"] == "hidden size"
+        for length, errors in _best(row).get("further", {}).items()
+    ]
+
+
+def _best(row: dict) -> dict[str, Any]:
+    return row["settings"][row["best"]]
+
+
+def _images(row: dict) -> bool:
+    return row["figure"].endswith("images") or "digits" in row["task"]
+
+
+def _solved(row: dict, setting: dict) -> str:
+    return "" if _images(row) else f"{sum(setting['solved'])}/{len(setting['solved'])}"
+
+
+def _median(values: list, form: str) -> str:
+    known = [v for v in values if v is not None]
+    return form.format(statistics.median(known)) if known else ""
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
