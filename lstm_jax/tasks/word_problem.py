@@ -10,13 +10,19 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from lstm_jax import checks
 from lstm_jax.tasks.base import StepwiseClassification, at_least
 from lstm_jax.tasks.types import Batch
 
 
+def _elements(points: int) -> np.ndarray:
+    """All permutations in lexicographic order, `[points!, points]`."""
+    return np.array(list(itertools.permutations(range(points))))
+
+
 def _permutations(points: int, even: bool = False) -> np.ndarray:
     """The multiplication table of all permutations, or of the even ones, in lexicographic order."""
-    elements = np.array(list(itertools.permutations(range(points))))
+    elements = _elements(points)
     if even:
         before, after = np.triu_indices(points, 1)
         elements = elements[np.sum(elements[:, before] > elements[:, after], axis=1) % 2 == 0]
@@ -44,6 +50,8 @@ GROUPS = {
     "Z60": _cyclic(60),
     "S3": _permutations(3),
 }
+# The numbers of the permutations that move two things at most.
+SWAPS = {f"S{n}": np.flatnonzero(np.sum(_elements(n) != np.arange(n), axis=1) <= 2) for n in (3, 5)}
 
 
 @dataclass(frozen=True)
@@ -70,23 +78,38 @@ class WordProblem(StepwiseClassification):
         length: the longest sequence.
         shortest: the shortest sequence, at least 1; lengths are drawn evenly from there to `length`.
         group: `"S5"` with 120 elements, `"A5"`, `"A4xZ5"` or `"Z60"` with 60, `"S3"` with 6.
+        swaps: of S5 or S3, draw only the identity and the permutations that swap two things, 11 of S5, which generate
+            the whole group: as hard to track, and far fewer products to learn. Inputs are one-hot over them, in the
+            order of their numbers; classes are still all elements.
 
     Raises:
         ValueError: a field is not as described.
 
     References:
         Merrill, Petty & Sabharwal, "The illusion of state in state-space models", ICML 2024.
+        Grazzi et al., "Unlocking state-tracking in linear RNNs through negative eigenvalues", ICLR 2025: swaps only.
     """
 
     length: int = 20
     shortest: int = 1
     group: Literal["S5", "A5", "A4xZ5", "Z60", "S3"] = "S5"
+    swaps: bool = False
 
     def __post_init__(self):
         at_least(1, shortest=self.shortest)
         at_least(self.shortest, length=self.length)
         if self.group not in GROUPS:
             raise ValueError(f"`group` must be one of {', '.join(map(repr, GROUPS))}; got {self.group!r}")
+        checks.boolean("swaps", self.swaps)
+        if self.swaps and self.group not in SWAPS:
+            raise ValueError(
+                f"`swaps` must be False but for {', '.join(map(repr, SWAPS))}; got True and {self.group!r}"
+            )
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The numbers of the elements that may be inputs, in their order."""
+        return SWAPS[self.group] if self.swaps else np.arange(self.output_size)
 
     @property
     def time(self) -> int:
@@ -95,13 +118,13 @@ class WordProblem(StepwiseClassification):
 
     @property
     def input_size(self) -> int:
-        """The number of the group's elements."""
-        return len(GROUPS[self.group])
+        """The number of elements that may be inputs."""
+        return len(self.drawn)
 
     @property
     def output_size(self) -> int:
         """The number of classes: of the group's elements."""
-        return self.input_size
+        return len(GROUPS[self.group])
 
     def generate(self, key: Array, batch_size: int, dtype: DTypeLike) -> Batch:
         """Draws one-hot inputs `[time, batch, input_size]`, products and mask `[time, batch]`."""
@@ -115,6 +138,7 @@ class WordProblem(StepwiseClassification):
             product = table[product, element]
             return product, product
 
-        _, products = jax.lax.scan(step, jnp.zeros(batch_size, jnp.int32), elements)
+        numbers = jnp.asarray(self.drawn, jnp.int32)[elements]
+        _, products = jax.lax.scan(step, jnp.zeros(batch_size, jnp.int32), numbers)
         inputs = jax.nn.one_hot(elements, self.input_size, dtype=dtype)
         return Batch(jnp.where(mask[..., None], inputs, 0), jnp.where(mask, products, 0), mask)

@@ -97,11 +97,16 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("group", ELEMENTS)
-def test_word_problem(group):
-    task, n = WordProblem(12, shortest=4, group=group), 400
+def moved(permutation):
+    return sum(i != j for i, j in enumerate(permutation))
+
+
+@pytest.mark.parametrize(("group", "swaps"), [*((group, False) for group in ELEMENTS), ("S5", True), ("S3", True)])
+def test_word_problem(group, swaps):
+    task, n = WordProblem(12, shortest=4, group=group, swaps=swaps), 400
     elements, product = ELEMENTS[group], PRODUCTS.get(group, composed)
-    assert task.input_size == task.output_size == len(elements)
+    inputs_are = [element for element in elements if not swaps or moved(element) <= 2]
+    assert task.input_size == len(inputs_are) and task.output_size == len(elements)
     assert task.chance == 1 - 1 / len(elements)
     inputs, targets, mask = (np.asarray(x) for x in jax.jit(lambda key: task.sample(key, n))(KEY))
     assert not inputs[~mask].any() and not targets[~mask].any()
@@ -109,11 +114,11 @@ def test_word_problem(group):
     for i in range(n):
         length = int(mask[:, i].sum())
         assert mask[:length, i].all()
-        word = [elements[j] for j in symbols(inputs[:length, i])]
+        word = [inputs_are[j] for j in symbols(inputs[:length, i])]
         assert [elements[j] for j in targets[:length, i]] == list(itertools.accumulate(word, product))
         drawn += word
     assert_even(mask.sum(axis=0).tolist(), range(4, 13))
-    assert_even(drawn, elements)
+    assert_even(drawn, inputs_are)
 
 
 NOUNS = dict.fromkeys(["boy", "girl", "dog", "cat", "farmer", "teacher", "doctor", "king"], 0)
@@ -250,6 +255,8 @@ ERRORS = [
     (lambda: ModularArithmetic(5, shortest=6), "`length` must be an integer of at least 6; got 5"),
     (lambda: WordProblem(5.0), "`length` must be an integer of at least 1; got 5.0"),
     (lambda: WordProblem(group="S4"), "`group` must be one of 'S5', 'A5', 'A4xZ5', 'Z60', 'S3'; got 'S4'"),
+    (lambda: WordProblem(swaps=1), "`swaps`: expected True or False, got 1"),
+    (lambda: WordProblem(group="A5", swaps=True), "`swaps` must be False but for 'S3', 'S5'; got True and 'A5'"),
     (lambda: Agreement(3), "`length` must be an integer of at least 4; got 3"),
     (lambda: Agreement(9, shortest=3), "`shortest` must be an integer of at least 4; got 3"),
     (lambda: Agreement(attractors=-1), "`attractors` must be None or an integer from 0 to 1, which `shortest` has"),
