@@ -78,6 +78,7 @@ from lstm_jax.types import Cell as Cell
 from lstm_jax.types import Layer as Layer
 
 if TYPE_CHECKING:
+    from lstm_jax import analysis as analysis
     from lstm_jax import convert as convert
     from lstm_jax import data as data
     from lstm_jax import losses as losses
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
     from lstm_jax import training as training
 
 # Rooms opened when first asked for: import stays light.
-_LAZY = ("convert", "data", "losses", "models", "tasks", "training")
+_LAZY = ("analysis", "convert", "data", "losses", "models", "tasks", "training")
 
 
 def __getattr__(name: str) -> Any:
