@@ -28,11 +28,11 @@ class Influence(NamedTuple):
 
 
 def start_influence(cell: Cell, params: Params, batch_shape: tuple[int, ...] = ()) -> Influence:
-    """Returns the cell's first carry and its Jacobian, which is zero unless the carry is made of parameters."""
-    theta, unravel = ravel_pytree(params)
-    jacobian = jax.jacrev(lambda theta: ravel_pytree(cell.initial_carry(unravel(theta)))[0])(theta)
-    jacobian = jnp.broadcast_to(jacobian, (*batch_shape, *jacobian.shape))
-    return Influence(cell.initial_carry(params, batch_shape), jacobian)
+    """Returns the cell's first carry, which no parameter has moved yet."""
+    state, theta = (ravel_pytree(tree)[0] for tree in (cell.initial_carry(params), params))
+    return Influence(
+        cell.initial_carry(params, batch_shape), jnp.zeros((*batch_shape, state.size, theta.size), theta.dtype)
+    )
 
 
 def rtrl_step(
@@ -117,7 +117,7 @@ def rtrl(
     first = start_influence(cell, params, batch)
     if carry is not None:
         check_carry(cell, params, carry, batch)
-        first = Influence(like(first.carry, carry), jnp.zeros_like(first.jacobian))
+        first = first._replace(carry=like(first.carry, carry))
 
     def step(so_far: tuple[Influence, Array, Params], at: tuple[Array, Any]) -> tuple[tuple, None]:
         before, total, gradient = so_far

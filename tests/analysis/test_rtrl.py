@@ -19,7 +19,6 @@ CELLS = {
     "gru": lj.GRU(INPUT, HIDDEN),
     "elman": lj.Elman(INPUT, HIDDEN),
     "1997's own": Truncated(lj.MemoryBlockLSTM.of_1997(INPUT, HIDDEN)),
-    "ntm": lj.NTM(INPUT, HIDDEN, 2, memory_slots=2, memory_width=2),  # its first carry is made of parameters
 }
 
 
@@ -48,7 +47,7 @@ def close(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"), [("lstm", (2, 2)), ("lstm", ()), ("gru", (3,)), ("elman", (3,)), ("1997's own", ()), ("ntm", ())]
+    ("name", "batch"), [("lstm", (2, 2)), ("lstm", ()), ("gru", (3,)), ("elman", (3,)), ("1997's own", ())]
 )
 def test_forward_is_backward(x64, name, batch):
     cell = CELLS[name]
