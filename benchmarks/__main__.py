@@ -88,7 +88,9 @@ def _parser() -> _Parser:
             command.add_argument(
                 "--budget", type=_positive, metavar="MINUTES", help="begin no run after this time; a later call goes on"
             )
-            command.add_argument("--fresh", action="store_true", help="measure anew what earlier calls have kept")
+            command.add_argument(
+                "--fresh", action="store_true", help=f"measure anew what earlier calls have kept in {KEPT}"
+            )
     command = commands.add_parser("diff", help="two results side by side", allow_abbrev=False)
     command.add_argument("a", type=Path, help="a results.json")
     command.add_argument("b", type=Path, help="another")
