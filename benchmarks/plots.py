@@ -149,7 +149,8 @@ def _legend(figure: Any, axes: list) -> None:
     """One legend for all panels, each name once."""
     named = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     named |= {"chance": named.pop("chance")}  # last
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named))
+    ncols = min(len(named), 3 * min(len(axes), 3))
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=ncols)
 
 
 def _curves(plt: Any, rows: list[dict], path: Path) -> str:

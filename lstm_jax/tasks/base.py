@@ -125,7 +125,7 @@ class StepwiseClassification(Sequences):
 
     def error(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """The fraction of masked steps whose largest output is not the target's, a float32 scalar."""
-        return 1 - losses.accuracy(outputs, targets, mask)
+        return jnp.maximum(1 - losses.accuracy(outputs, targets, mask), 0)  # compiled, a mean of ones may pass 1
 
     def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """Whether the largest output is the target's at every masked step: `[batch]` bool."""
