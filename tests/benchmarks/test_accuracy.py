@@ -44,7 +44,7 @@ def rows(tmp_path_factory):
         return kept, measure(CASES, nothing, kept=kept)
 
 
-@pytest.mark.parametrize("task", SUITE)
+@pytest.mark.parametrize("task", [task for task in SUITE if "MNIST" not in task])  # which is read from a disk
 def test_every_entry_makes_its_tasks(task):
     entry = SUITE[task]
     for length in itertools.chain.from_iterable(plan.keys() for plan in entry.steps.values()):
