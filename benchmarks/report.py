@@ -121,7 +121,7 @@ def throughput_table(rows: list[dict]) -> list[dict]:
                 "steps/s": f"{own['tokens_per_second']:,.0f}",
                 "GFLOP/s": f"{own['gflops']:.1f}",
                 "of product": f"{own['share_of_product']:.0%}",
-                "MB": "" if own["temp_bytes"] is None else f"{own['temp_bytes'] / 1e6:.1f}",
+                "MB": _megabytes(own["temp_bytes"]),
                 "compile s": f"{own['compile_seconds']:.2f}",
                 **{name: f"{row['speedup_of_ours']:.2f}x" for name, row in others.items()},
             }
@@ -153,8 +153,8 @@ def claims_table(rows: list[dict]) -> list[dict]:
             "a, ms": _figure(row["a_seconds"] * 1e3),
             "b, ms": _figure(row["b_seconds"] * 1e3),
             "b/a time": f"{row['time_ratio']:.2f}",
-            "a, MB": f"{row['a_temp_bytes'] / 1e6:.1f}",
-            "b, MB": f"{row['b_temp_bytes'] / 1e6:.1f}",
+            "a, MB": _megabytes(row["a_temp_bytes"]),
+            "b, MB": _megabytes(row["b_temp_bytes"]),
         }
         for row in rows
     ]
@@ -196,6 +196,10 @@ def table(rows: list[dict]) -> str:
 
 def _figure(x: float) -> str:
     return f"{x:.3g}" if x < 100 else f"{x:.0f}"
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:.1f}"
 
 
 def _plain(value: Any) -> str:

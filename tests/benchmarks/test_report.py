@@ -58,6 +58,13 @@ def test_throughput_tables_part_sequences_from_steps():
     assert len({row["cell"] for row in steps}) == len(steps) == 1 and steps[0]["microseconds"] == "50"
 
 
+def test_a_pair_may_be_timed_without_its_memory():
+    row = {"cell": "LSTM", "what": "training", "shape": (1, 2), "a": "one", "b": "other", "time_ratio": 0.5}
+    row |= {"a_seconds": 0.002, "b_seconds": 0.001, "a_temp_bytes": None, "b_temp_bytes": 2_000_000}
+    (found,) = report.claims_table([row])
+    assert (found["a, MB"], found["b, MB"], found["b/a time"]) == ("", "2.0", "0.50")
+
+
 def test_table_is_markdown_and_empty_without_rows():
     assert report.table([{"a": 1, "b": "x"}]) == "| a | b |\n| --- | --- |\n| 1 | x |\n"
     assert report.table([]) == ""
