@@ -282,6 +282,16 @@ SUITE: dict[str, Entry] = {
         batch=32,
         tested=256,
     ),
+    "far recall": Entry(
+        "memory",
+        lambda length: tasks.DelayedRecall(length),
+        16,
+        {"full": {10_000: 1000}},
+        rates=(3e-2,),
+        batch=16,
+        period=50,
+        tested=128,
+    ),
     "parity": Entry(
         "state",
         lambda length: tasks.Parity(length),

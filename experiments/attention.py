@@ -41,19 +41,8 @@ import tyro
 from jax import lax
 
 import lstm_jax as lj
-from experiments.gates import (
-    Figures,
-    Runs,
-    by_variant,
-    count,
-    dots,
-    every_run,
-    figure,
-    spread,
-    table,
-    train,
-    write,
-)
+from experiments.report import by_variant, count, dots, figure, spread, table, write
+from experiments.runs import Figures, Runs, every_run, train
 from lstm_jax.models import Linear, Network, Transformer
 from lstm_jax.tasks import MQAR, Adding, Batch, Parity, Task
 from lstm_jax.training import clipped_adam, init_state, make_step
@@ -265,7 +254,7 @@ def run(settings: Settings) -> str:
     for kind in ("training", "forward", "generation"):
         tables[f"Thousand tokens a second, {kind}"] = table(speed_rows(runs, kind))
     caption = "Recurrence and attention at equal parameter counts"
-    return write(settings, "attention", runs, seconds, plot(runs, settings), caption, tables)
+    return write(settings, "attention", runs, seconds, {"attention": plot(runs, settings)}, caption, tables)
 
 
 def error_rows(runs: Runs, trial: Trial) -> list[dict[str, str]]:

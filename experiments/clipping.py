@@ -30,7 +30,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import tyro
@@ -38,7 +37,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 import lstm_jax as lj
-from experiments.gates import Figures, Runs, count, every_run, figure, level, spread, table, write
+from experiments.report import count, figure, level, spread, table, write
+from experiments.runs import Figures, Runs, every_run
 from lstm_jax.models import Linear, Network
 from lstm_jax.tasks import Adding, Task, TemporalOrder
 from lstm_jax.training import clipped_adam, clipped_sgd, init_state, make_step
@@ -192,12 +192,9 @@ def run(settings: Settings) -> str:
         title = f"IRNN on {task_name}, {task.length} steps (chance {task.chance:.3f})"
         tables[title] = table(rows(runs, task_name))
     seconds = time.perf_counter() - began
-    settings.directory.mkdir(parents=True, exist_ok=True)
-    picture = plot_cliff(settings)
-    picture.savefig(settings.directory / "cliff.png")
-    plt.close(picture)
+    pictures = {"clipping": plot(runs, settings), "cliff": plot_cliff(settings)}
     caption = "What clipping the gradient's norm does"
-    return write(settings, "clipping", strict(runs), seconds, plot(runs, settings), caption, tables)
+    return write(settings, "clipping", strict(runs), seconds, pictures, caption, tables)
 
 
 def strict(value: Any) -> Any:

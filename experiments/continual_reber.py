@@ -30,20 +30,8 @@ import tyro
 from jax import lax
 
 import lstm_jax as lj
-from experiments.gates import (
-    Figures,
-    Runs,
-    by_variant,
-    count,
-    dots,
-    every_run,
-    figure,
-    level,
-    spread,
-    table,
-    train,
-    write,
-)
+from experiments.report import by_variant, count, dots, figure, level, spread, table, write
+from experiments.runs import Figures, Runs, every_run, train
 from lstm_jax.models import Linear, Network
 from lstm_jax.tasks import ContinualReber, ReberStream
 
@@ -86,7 +74,9 @@ def run(settings: Settings) -> str:
     seconds = time.perf_counter() - began
     caption = "Learning to forget: the continual embedded Reber grammar"
     tables = {"Networks at their best learning rate": table(stream_rows(runs))}
-    return write(settings, "continual_reber", runs, seconds, plot(runs, settings.limit), caption, tables)
+    return write(
+        settings, "continual_reber", runs, seconds, {"continual_reber": plot(runs, settings.limit)}, caption, tables
+    )
 
 
 def on_streams(cell: Any, settings: Any, reset: bool = False) -> Figures:

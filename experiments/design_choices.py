@@ -46,7 +46,8 @@ import tyro
 from jax import lax
 
 import lstm_jax as lj
-from experiments.gates import Figures, Runs, by_variant, count, dots, every_run, figure, spread, table, train, write
+from experiments.report import by_variant, count, dots, figure, spread, table, write
+from experiments.runs import Figures, Runs, every_run, train
 from lstm_jax import losses
 from lstm_jax.cells.wrapped import Wrapped
 from lstm_jax.data import digits
@@ -366,7 +367,7 @@ def run(settings: Settings) -> str:
         runs, tables = runs + more_runs, tables | more_tables
     seconds = time.perf_counter() - began
     caption = "GRU or LSTM, how deep, and where to drop"
-    return write(settings, "design_choices", runs, seconds, plot(runs, settings), caption, tables)
+    return write(settings, "design_choices", runs, seconds, {"design_choices": plot(runs, settings)}, caption, tables)
 
 
 def plot(runs: Runs, settings: Settings) -> Any:

@@ -19,7 +19,6 @@ References: Hochreiter 1991; Bengio, Simard, Frasconi 1994, https://doi.org/10.1
 
 import dataclasses
 import functools
-import os
 import time
 from pathlib import Path
 from statistics import median
@@ -33,7 +32,8 @@ from jax import lax
 
 import lstm_jax as lj
 from experiments import gradient_flow_plots as plots
-from experiments.gates import Runs, count, spread, table, train, write
+from experiments.report import count, spread, table, write
+from experiments.runs import Runs, train
 from lstm_jax.analysis.sensitivity import decay_rate, direct_path, last_output, sensitivity
 from lstm_jax.inits import Chrono, KeepBias, Orthogonal, Uniform, ZeroBias
 from lstm_jax.models import Linear, Network
@@ -64,8 +64,11 @@ def run(settings: Settings) -> str:
     began = time.perf_counter()
     runs = by_radius(settings) + by_depth(settings) + by_path(settings) + by_training(settings)
     seconds = time.perf_counter() - began
-    for name, picture in {"training": plots.training(runs), "direct_path": plots.paths(runs)}.items():
-        save(picture, settings.directory, name)
+    pictures = {
+        "gradient_flow": plots.products(runs),
+        "training": plots.training(runs),
+        "direct_path": plots.paths(runs),
+    }
     tables = {
         "Plain RNNs: factor a step by spectral radius": table(radius_rows(runs)),
         "Layers: factor a layer": table(
@@ -75,7 +78,7 @@ def run(settings: Settings) -> str:
         "LSTM: factor a step of dc_T/dc_t": "![direct path](direct_path.png)\n\n" + table(path_rows(runs)),
     }
     caption = "What gradients do on their way back"
-    return write(settings, "gradient_flow", runs, seconds, plots.products(runs), caption, tables)
+    return write(settings, "gradient_flow", runs, seconds, pictures, caption, tables)
 
 
 def keep_one_bit(distractors: int) -> LongLag:
@@ -253,14 +256,6 @@ def training_rows(runs: Runs) -> list[dict[str, str]]:
             row |= {f"gradient at the first step {when}": f"{median(run[when]['norms'][-1] for run in own):.0e}"}
         rows.append(row)
     return rows
-
-
-def save(picture: Any, directory: Path, name: str) -> None:
-    """Writes a picture aside and then renames it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    picture.savefig(aside := directory / f".unfinished-{name}.png")
-    os.replace(aside, directory / f"{name}.png")
-    plots.plt.close(picture)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 
-from experiments.gates import Runs, figure
+from experiments.report import figure
+from experiments.runs import Runs
 
 RED, ORANGE, GREY, BLUE, GREEN, VIOLET = "#b5362c", "#d1701c", "#6b6b6b", "#0b5fa5", "#2c7d4f", "#6f4aa0"
 FLOOR = 1e-16

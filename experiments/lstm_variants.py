@@ -26,7 +26,8 @@ import tyro
 
 import lstm_jax as lj
 from experiments.continual_reber import REBER, on_streams, plot_reach, stream_rows
-from experiments.gates import Runs, by_variant, dots, error_rows, every_run, figure, level, on_sequences, table, write
+from experiments.report import by_variant, dots, error_rows, figure, level, table, write
+from experiments.runs import Runs, every_run, on_sequences
 from lstm_jax.tasks import Adding, ContinualReber
 
 
@@ -80,7 +81,7 @@ def run(settings: Settings) -> str:
         f"Adding, {adding.length} steps (chance {adding.chance:.3f})": table(error_rows(runs, "adding")),
     }
     caption = "What each part of the LSTM is worth"
-    return write(settings, "lstm_variants", runs, seconds, plot(runs, settings), caption, tables)
+    return write(settings, "lstm_variants", runs, seconds, {"lstm_variants": plot(runs, settings)}, caption, tables)
 
 
 def plot(runs: Runs, settings: Settings) -> Any:

@@ -28,8 +28,9 @@ import numpy as np
 import tyro
 
 import lstm_jax as lj
-from experiments.gates import Runs, figure, table, write
-from experiments.gradient_flow import keep_one_bit, learn, over_seeds, save
+from experiments.gradient_flow import keep_one_bit, learn, over_seeds
+from experiments.report import figure, table, write
+from experiments.runs import Runs
 from lstm_jax.analysis.probe import fit_probe, probe_accuracy
 from lstm_jax.analysis.sensitivity import input_sensitivity
 from lstm_jax.analysis.trace import trace
@@ -66,8 +67,11 @@ def run(settings: Settings) -> str:
     adders = {name: of_adding(settings, adding, name) for name in (RNN, LSTM)}
     keepers = {name: of_keeping(settings, name) for name in (RNN, LSTM)}
     seconds = time.perf_counter() - began
-    save(plot_gates(adders[LSTM]), settings.directory, "gates")
-    save(plot_probes(keepers), settings.directory, "probes")
+    pictures = {
+        "memory_traces": plot_sensitivity(adders),
+        "gates": plot_gates(adders[LSTM]),
+        "probes": plot_probes(keepers),
+    }
     runs = [
         {"task": task, "name": name, "errors": found["errors"], "shown": found["shown"]}
         for task, all_found in (("adding", adders), ("one bit", keepers))
@@ -81,7 +85,7 @@ def run(settings: Settings) -> str:
         "Errors of the networks": table(error_rows(runs)),
     }
     caption = "What trained networks keep of an input, and how"
-    return write(settings, "memory_traces", runs, seconds, plot_sensitivity(adders), caption, tables)
+    return write(settings, "memory_traces", runs, seconds, pictures, caption, tables)
 
 
 def trained(settings: Settings, task: Task, name: str, units: int, steps: int) -> tuple[Any, Any, dict[str, Any]]:

@@ -24,7 +24,8 @@ from typing import Any, Literal
 import tyro
 
 import lstm_jax as lj
-from experiments.gates import Runs, by_variant, dots, error_rows, every_run, figure, level, on_sequences, table, write
+from experiments.report import by_variant, dots, error_rows, figure, level, table, write
+from experiments.runs import Runs, every_run, on_sequences
 from lstm_jax.tasks import PeriodicFunction
 
 COLOURS = {"with": "#0b5fa5", "without": "#d1701c"}
@@ -63,7 +64,7 @@ def run(settings: Settings) -> str:
         tables[f"{name} (chance {task.chance:.3f})"] = table(error_rows(runs, name))
     seconds = time.perf_counter() - began
     caption = "Periodic functions, with and without peepholes"
-    return write(settings, "peepholes", runs, seconds, plot(runs, settings), caption, tables)
+    return write(settings, "peepholes", runs, seconds, {"peepholes": plot(runs, settings)}, caption, tables)
 
 
 def plot(runs: Runs, settings: Settings) -> Any:

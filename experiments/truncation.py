@@ -34,20 +34,8 @@ import tyro
 from jax import lax
 
 import lstm_jax as lj
-from experiments.gates import (
-    Figures,
-    Runs,
-    by_variant,
-    count,
-    error_rows,
-    every_run,
-    figure,
-    level,
-    spread,
-    table,
-    train,
-    write,
-)
+from experiments.report import by_variant, count, error_rows, figure, level, spread, table, write
+from experiments.runs import Figures, Runs, every_run, train
 from lstm_jax.analysis.truncation import Truncated, gradient_bias, truncated_scan
 from lstm_jax.models import Linear, Network, NetworkParams
 from lstm_jax.tasks import Adding1997, Batch, EmbeddedReber, Task, TemporalOrder
@@ -211,7 +199,9 @@ def run(settings: Settings) -> str:
         **{f"Solving {name} with 1997's gradient": table(solving_rows(runs, name)) for name in tasks_of_1997(settings)},
     }
     caption = "What truncated gradients cost"
-    return write(settings, "truncation", runs, seconds, plot(runs, settings, order.chance), caption, tables)
+    return write(
+        settings, "truncation", runs, seconds, {"truncation": plot(runs, settings, order.chance)}, caption, tables
+    )
 
 
 def bias_rows(runs: Runs) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
-"""What the experiments on gates share: many runs in one program, the choice of a learning rate, tables and files.
+"""What the experiments share: tables, pictures, and files that are written whole.
 
-Not an experiment itself; `continual_reber`, `lstm_variants` and `peepholes` are.
+Not an experiment itself.
 """
 
 import dataclasses
@@ -14,65 +14,10 @@ from statistics import median
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from jax import lax
 
-import lstm_jax as lj
-from lstm_jax.models import Linear, Network
-from lstm_jax.tasks import Task
-from lstm_jax.training import clipped_adam, init_state, make_step
-
-Runs = list[dict[str, Any]]
-Figures = Callable[[Any, Any], dict[str, Any]]
-"""A run, from learning rate and key to figures: "validation" is an error of at most chance, so that means are sound."""
-
-
-def train(loss_fn: Callable, params: Any, carry: Any, rate: Any, key: Any, steps: int) -> Any:
-    """Returns the parameters after `steps` steps of Adam, whose learning rate falls to nothing."""
-    optimizer = clipped_adam(lambda step: rate * (1 - step / steps))
-    state = init_state(params, optimizer, key, carry)
-    return lax.scan(make_step(loss_fn, optimizer), state, length=steps)[0].params
-
-
-def on_sequences(cell: lj.Cell, task: Task, test_task: Task, *, steps: int, batch: int, tested: int) -> Figures:
-    """A run on fresh sequences; validated and tested on `tested` sequences of `test_task` each."""
-    network = Network(lj.Recurrent(cell), Linear(cell.output_shape[0], task.output_size))
-
-    def judged(task: Task, params: Any, key: Any, count: int) -> tuple:
-        sample = task.sample(key, count)
-        return network(params, sample.inputs)[1], sample.targets, sample.mask
-
-    def loss_fn(params: Any, _: None, carry: None, key: Any) -> tuple:
-        return task.loss(*judged(task, params, key, batch)), (carry, {})
-
-    def run(rate: Any, key: Any) -> dict[str, Any]:
-        params = train(loss_fn, network.init(key), None, rate, key, steps)
-        test = judged(test_task, params, jax.random.key(1), tested)
-        error = test_task.error(*judged(test_task, params, jax.random.key(2), tested))
-        validation = jnp.fmin(error, test_task.chance)
-        return {"validation": validation, "error": test_task.error(*test), "solved": test_task.solved(*test)}
-
-    return run
-
-
-def every_run(run: Figures, learning_rates: Sequence[float], seeds: int, **name: Any) -> Runs:
-    """Runs every learning rate with every seed as one program; "best" marks those of the best rate on average."""
-    rates, keys = jnp.asarray(learning_rates, jnp.float32), jax.random.split(jax.random.key(0), seeds)
-    figures = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)))(rates, keys))
-    best = int(np.argmin(figures["validation"].mean(1)))
-    return [
-        {
-            **name,
-            "learning_rate": rate,
-            "seed": seed,
-            "best": i == best,
-            **{figure: x[i, seed].tolist() for figure, x in figures.items()},
-        }
-        for i, rate in enumerate(learning_rates)
-        for seed in range(seeds)
-    ]
+from experiments.runs import Runs
 
 
 def by_variant(runs: Runs, task: str) -> dict[str, Runs]:
@@ -133,27 +78,37 @@ def figure(*rows_and_columns: int, size: tuple[float, float], **options: Any) ->
 
 
 def write(
-    settings: Any, name: str, runs: Runs, seconds: float, picture: Any, caption: str, tables: dict[str, str]
+    settings: Any,
+    name: str,
+    runs: Runs,
+    seconds: float,
+    pictures: dict[str, Any],
+    caption: str,
+    tables: dict[str, str],
 ) -> str:
-    """Writes results.json, NAME.png and report.md, each aside and then renamed; returns the report."""
+    """Writes results.json, PICTURE.png and report.md, each aside and then renamed; returns the report.
+
+    The first picture stands on top of the report; what belongs to a table is shown by its text.
+    """
     shown = {key: value for key, value in dataclasses.asdict(settings).items() if key != "directory"}
     versions = {"lstm_jax": version("lstm_jax"), "jax": jax.__version__, "python": platform.python_version()}
     result = {"settings": shown, "versions": versions, "seconds": round(seconds), "runs": runs}
     report = (
         f"# {caption}\n\n`python -m experiments.{name}`, {seconds:.0f} s; settings below.\n\n"
-        + f"![{caption}]({name}.png)\n\n"
+        + f"![{caption}]({next(iter(pictures))}.png)\n\n"
         + "".join(f"## {title}\n\n{text}\n" for title, text in tables.items())
         + "## Settings\n\n"
         + table([{"setting": key, "value": str(value)} for key, value in {**shown, **versions}.items()])
     )
     saves: dict[str, Callable[[Path], Any]] = {
         "results.json": lambda path: path.write_text(json.dumps(result, indent=1) + "\n"),
-        f"{name}.png": picture.savefig,
+        **{f"{file}.png": picture.savefig for file, picture in pictures.items()},
         "report.md": lambda path: path.write_text(report),
     }
     settings.directory.mkdir(parents=True, exist_ok=True)
     for file, save in saves.items():
         save(aside := settings.directory / f".unfinished-{file}")
         os.replace(aside, settings.directory / file)
-    plt.close(picture)
+    for picture in pictures.values():
+        plt.close(picture)
     return report
