@@ -1,4 +1,4 @@
-"""python -m benchmarks {compare,throughput,accuracy,claims,switch,seeds,diff}: LSTM, GRU and vanilla RNN compared."""
+"""python -m benchmarks {compare,throughput,accuracy,claims,switch,seeds,text,diff}: LSTM, GRU, vanilla RNN compared."""
 
 import argparse
 import datetime
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 DTYPES = ("float32", "bfloat16", "float64")
 CELLS = ("LSTM", "GRU", "RNN")
 MORE_CELLS = ("NFG", "PeepholeLSTM", "MinGRU", "LRU")
-PAIRS = ("claims", "switch", "seeds")
+PAIRS = ("claims", "switch", "seeds", "text")
 """Commands, and modules, that time two ways to do one thing."""
 KEPT = Path("results/runs")
 """Where `accuracy` keeps its runs."""
@@ -57,6 +57,7 @@ def _parser() -> _Parser:
         "claims": "what chunked recomputation and vmap cost",
         "switch": "a Flax model before and after its recurrent layer is changed to ours",
         "seeds": "training with five seeds in one program, beside a Flax loop",
+        "text": "training a language model, beside Flax and PyTorch",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -119,7 +120,7 @@ def _measure(options: argparse.Namespace, command: str) -> int:
         platform = jax.devices()[0].platform
     except (RuntimeError, AssertionError):  # the second is what jax raises for a platform that it does not know
         raise WrongOptionError(f"argument --device: no {options.device} here") from None
-    _extra("matplotlib", "sklearn", *(["flax"] if options.command in ("switch", "seeds") else []))
+    _extra("matplotlib", "sklearn", *(["flax"] if options.command in ("switch", "seeds", "text") else []))
 
     from benchmarks import accuracy, environment, family, report, throughput
 

@@ -155,6 +155,11 @@ def claims_table(rows: list[dict]) -> list[dict]:
             "b/a time": f"{row['time_ratio']:.2f}",
             "a, MB": _megabytes(row["a_temp_bytes"]),
             "b, MB": _megabytes(row["b_temp_bytes"]),
+            **{
+                f"{side}, bits a byte": ", ".join(f"{x:.3f}" for x in row[f"{side}_bits"])
+                for side in "ab"
+                if f"{side}_bits" in row
+            },
         }
         for row in rows
     ]

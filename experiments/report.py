@@ -16,8 +16,17 @@ from typing import Any
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import tyro
 
 from experiments.runs import Runs
+
+
+def command(run: Callable[[Any], str], settings: type) -> None:
+    """Runs an experiment from the command line; what is wrong with its input is one line on stderr and status 1."""
+    try:
+        print(run(tyro.cli(settings)))
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(str(error)) from None
 
 
 def by_variant(runs: Runs, task: str) -> dict[str, Runs]:

@@ -42,7 +42,10 @@ def split_whole(sizes: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
 
 
 def split_lines(text: str, held: int = 2) -> list[str]:
-    """Cuts one text at line ends: first all but the last 5% for each of `held` parts, then these; each may be empty."""
+    """Cuts one text: first all but the last 5% for each of `held` parts, then these; each may be empty.
+
+    A cut is moved on to the next line end, if there is one.
+    """
     cuts = [_line_end(text, round((1 - i * _SHARE) * len(text))) for i in range(held, 0, -1)]
     return [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
@@ -62,5 +65,5 @@ def _rank(name: str) -> bytes:
 
 
 def _line_end(text: str, position: int) -> int:
-    """The position after the first newline at `position - 1` or later."""
-    return text.find("\n", max(position - 1, 0)) + 1 or len(text)
+    """The position after the first newline at `position - 1` or later; without one, `position`."""
+    return text.find("\n", max(position - 1, 0)) + 1 or position

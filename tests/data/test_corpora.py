@@ -189,7 +189,8 @@ def test_split_lines_cuts_where_lines_end():
     assert list(map(len, split_lines(text[:-2]))) == [900, 50, 48]
     assert list(map(len, split_lines(text, held=1))) == [950, 50]
     assert "".join(split_lines(text)) == text
-    assert split_lines("no line end") == ["no line end", "", ""]
+    assert split_lines("no line end" * 20) == ["no line end" * 18, "no line end", "no line end"]
+    assert split_lines("a") == ["a", "", ""]
 
 
 def test_hold_out_serves_only_what_is_missing():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lstm_jax as lj
-from experiments import design_choices
+from experiments import design_choices, gru_or_lstm
 from experiments.design_choices import Settings, StepDropout
 from lstm_jax.tasks import Adding, TemporalOrder
 
@@ -83,15 +83,15 @@ def test_every_place_drops_its_own_part():
 
 @pytest.mark.parametrize("task", [Adding(60), TemporalOrder(60)])
 def test_contenders_are_of_the_size_they_are_said_to_be(task):
-    lstm, same_units, same_parameters = design_choices.contenders(task, 13).values()
+    lstm, same_units, same_parameters = gru_or_lstm.contenders(task, 13).values()
     inputs, outputs = task.input_size, task.output_size
 
     def count(gates, extra, units):
         return gates * units * (inputs + units + 1) + extra * units + (units + 1) * outputs
 
-    assert design_choices.parameters(lstm) == count(4, 0, 13)
-    assert design_choices.parameters(same_units) == count(3, 1, 13)
-    assert design_choices.parameters(same_parameters) == count(3, 1, 15)
+    assert gru_or_lstm.parameters(lstm) == count(4, 0, 13)
+    assert gru_or_lstm.parameters(same_units) == count(3, 1, 13)
+    assert gru_or_lstm.parameters(same_parameters) == count(3, 1, 15)
     for units in (14, 16):
         assert abs(count(3, 1, 15) - count(4, 0, 13)) < abs(count(3, 1, units) - count(4, 0, 13))
 
@@ -100,18 +100,18 @@ def test_contenders_are_of_the_size_they_are_said_to_be(task):
 def test_steps_to_solve_are_those_of_the_first_test_passed(monkeypatch, goal, steps, solved):
     """Of 8 steps, tested every 2: a bias, falling alone, moves by the learning rate with each step of Adam."""
     task, settings = Adding(4), Settings(**{**SETTINGS, "task_steps": 8})
-    monkeypatch.setattr(design_choices, "judged", lambda network, task, params, *_: (params.readout[0].b, None, None))
+    monkeypatch.setattr(gru_or_lstm, "judged", lambda network, task, params, *_: (params.readout[0].b, None, None))
     monkeypatch.setattr(Adding, "loss", lambda self, outputs, *_: outputs.sum())
     monkeypatch.setattr(Adding, "solved", lambda self, outputs, *_: (outputs < -goal).all())
-    network = design_choices.contenders(task, 3)["LSTM"]
-    found = jax.jit(design_choices.steps_to_solve(network, task, settings))(jnp.float32(0.1), jax.random.key(0))
+    network = gru_or_lstm.contenders(task, 3)["LSTM"]
+    found = jax.jit(gru_or_lstm.steps_to_solve(network, task, settings))(jnp.float32(0.1), jax.random.key(0))
     assert (found["steps"], found["validation"], found["solved"]) == (steps, steps / 8, solved)
 
 
 def test_every_choice_is_tried(tmp_path, monkeypatch):
-    networks, places = design_choices.contenders, ("none", "h, one mask")
+    networks, places = gru_or_lstm.contenders, ("none", "h, one mask")
     # One of three networks, two of six places: each is a program to compile.
-    monkeypatch.setattr(design_choices, "contenders", lambda *args: {"LSTM": networks(*args)["LSTM"]})
+    monkeypatch.setattr(gru_or_lstm, "contenders", lambda *args: {"LSTM": networks(*args)["LSTM"]})
     monkeypatch.setattr(design_choices, "PLACES", {place: design_choices.PLACES[place] for place in places})
     settings = Settings(**SETTINGS, directory=tmp_path)
     report = design_choices.run(settings)
