@@ -127,6 +127,8 @@ def _measure(options: argparse.Namespace, command: str) -> int:
     began = time.perf_counter()
     rounds = getattr(options, "rounds", None) or (9 if options.full else 5)
     everyone = "all" in options.cells
+    if everyone:
+        _alone(options)
     timed = options.command in ("compare", "throughput") and not everyone
     speed = _speed_settings(options, platform, rounds) if timed else None
     shapes = (_grid(options.grid) if options.grid else (family.SHAPE,)) if everyone else ()
@@ -185,6 +187,15 @@ def _speed_settings(options: argparse.Namespace, platform: str, rounds: int) -> 
         rounds=rounds,
         least_seconds=0.1 if options.full else 0.02,
     )
+
+
+def _alone(options: argparse.Namespace) -> None:
+    """Refuses what `--cells all` would leave unheard."""
+    if len(options.cells) > 1:
+        raise WrongOptionError("argument --cells: all stands alone")
+    for name, usual in {"dtype": "float32", "implementation": None, "against": None, "peers": False}.items():
+        if getattr(options, name) != usual:
+            raise WrongOptionError(f"argument --{name}: --cells all has none: every cell in float32, beside the LSTM")
 
 
 def _obeyed(options: argparse.Namespace) -> None:

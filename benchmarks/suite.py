@@ -200,6 +200,7 @@ SUITE: dict[str, Entry] = {
         cells=TIMING,
         batch=16,
         tested=128,
+        control=True,
     ),
     "timed spikes": Entry(
         "timing",
@@ -359,6 +360,7 @@ SUITE: dict[str, Entry] = {
         period=10,
         make_test=lambda length: tasks.Agreement(length, shortest=length),
         further=(128, 256, 512),
+        control=True,
     ),
     "digits": Entry(
         "images",
