@@ -80,10 +80,11 @@ def models(rows: Runs) -> Any:
 def counts(rows: Runs) -> Any:
     """Loss, storage and sparsity of n-grams by order."""
     made, panels = figure(1, 3, size=(12, 3.8))
+    own = [row for row in rows if row["smoothing"] == rows[0]["smoothing"]]  # what is kept is the same for all
+    orders = [row["order"] for row in own]
     for smoothing, marker in zip(dict.fromkeys(row["smoothing"] for row in rows), "os", strict=False):
-        own = [row for row in rows if row["smoothing"] == smoothing]
-        orders = [row["order"] for row in own]
-        panels[0].plot(orders, [row["bits"] for row in own], marker=marker, label=smoothing)
+        bits = [row["bits"] for row in rows if row["smoothing"] == smoothing]
+        panels[0].plot(orders, bits, marker=marker, label=smoothing)
     panels[0].set(xlabel="order", ylabel="bits per character")
     panels[0].legend()
     panels[1].plot(orders, [row["parameters"] for row in own], marker="o", color="black")

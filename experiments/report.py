@@ -110,7 +110,7 @@ def write(
         + table([{"setting": key, "value": str(value)} for key, value in {**shown, **versions}.items()])
     )
     saves: dict[str, Callable[[Path], Any]] = {
-        "results.json": lambda path: path.write_text(json.dumps(result, indent=1) + "\n"),
+        "results.json": lambda path: path.write_text(json.dumps(result, indent=1, default=str) + "\n"),
         **{f"{file}.png": picture.savefig for file, picture in pictures.items()},
         "report.md": lambda path: path.write_text(report),
     }

@@ -8,10 +8,7 @@ characters tagged right (Python 3.11's modules; a count of each character's tags
 """
 
 import dataclasses
-import io
-import keyword
 import sysconfig
-import tokenize
 from pathlib import Path
 
 import jax
@@ -26,9 +23,9 @@ from matplotlib.lines import Line2D
 from rich.progress import track
 
 import lstm_jax as lj
+from experiments.tagging import TAGS, tag
 from lstm_jax.adapters.linen import Recurrent
 
-TAGS = ("space", "name", "keyword", "number", "operator", "string", "comment")
 COLOURS = ("#bbbbbb", "#4c72b0", "#8172b3", "#937860", "#8c8c8c", "#55a868", "#c44e52")
 
 
@@ -51,23 +48,6 @@ class Tagger(nn.Module):
         xs = nn.Embed(128, 32)(characters)
         xs = Recurrent(lj.Bidirectional(lj.LSTM(32, self.hidden)))(xs)
         return nn.Dense(len(TAGS))(xs)
-
-
-def tag(source: str) -> np.ndarray:
-    """Returns the tag of every character, `[characters]` int32."""
-    tags = np.zeros(len(source), np.int32)
-    starts = np.cumsum([0, *map(len, io.StringIO(source))])  # of its lines, as the tokenizer counts them
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        (row, column), (last_row, last_column) = token.start, token.end
-        name = tokenize.tok_name[token.type]
-        if name == "NAME":
-            kind = "keyword" if keyword.iskeyword(token.string) else "name"
-        else:
-            kind = {"NUMBER": "number", "OP": "operator", "COMMENT": "comment"}.get(name, "space")
-            kind = "string" if "STRING" in name else kind  # from Python 3.12 on, f-strings come in parts
-        if kind != "space":
-            tags[starts[row - 1] + column : starts[last_row - 1] + last_column] = TAGS.index(kind)
-    return tags
 
 
 def windows(settings: Settings) -> list[tuple[np.ndarray, np.ndarray]]:

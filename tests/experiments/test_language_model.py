@@ -2,10 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +13,12 @@ from experiments import language_model
 from experiments.language_model import Settings, run
 from experiments.writer import Writer, edits
 from lstm_jax.data import Vocabulary
-from lstm_jax.training import latest_step
+from tests.experiments.killed import kill
 
 matplotlib.use("Agg")
 
 SENTENCES = "the cat sat on the mat\nthe dog saw the cat\na cat and a dog sat\n"
+STEPS = (1260 * 9 // 10 - 1) // 2 // 8  # an epoch of two streams
 TINY = {"embedding": 4, "hidden": 6, "batch": 2, "time": 8, "epochs": 1, "orders": (1, 2), "windows": (2,), "window": 3}
 
 
@@ -164,23 +161,13 @@ def test_one_character_again_and_again_is_learned(tmp_path):
 def test_killed_and_called_again_it_ends_at_the_same_figures(file):
     chosen = {"models": ("LSTM",), "epochs": 40, "hidden": 8}
     options = [f"--{name}={value}" for name, value in {**TINY, **chosen}.items() if not isinstance(value, tuple)]
-    command = [sys.executable, "-m", "experiments.language_model", "--text", str(file), "--models", "LSTM"]
-    command += ["--directory", str(file.parent / "results"), "--orders", "1", *options]
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    trained = file.parent / "results" / "trained" / "LSTM"
-    until = time.monotonic() + 60
-    while process.poll() is None and not (latest_step(trained) or 0) and time.monotonic() < until:
-        time.sleep(0.01)
-    process.kill()
-    _, stderr = process.communicate()
-    assert process.returncode == -9 and not (file.parent / "results" / "report.md").exists(), stderr
-    reached = latest_step(trained)
+    options += ["--text", str(file), "--models", "LSTM", "--orders", "1"]
+    kill("language_model", options, file.parent / "results", "LSTM", 40 * STEPS)
     parts = settings(file, **chosen)
     run(parts)
     whole = settings(file, **chosen, directory=file.parent / "whole")
     run(whole)
-    assert 0 < reached < results(whole)[0]["steps"]
+    assert results(whole)[0]["steps"] == 40 * STEPS
 
     def figures(of):
         return [{key: value for key, value in row.items() if key != "seconds"} for row in results(of)]
