@@ -107,10 +107,10 @@ def _judge(params: Any, carry: Any, batch: Any) -> tuple[Any, Any]:
 
 
 def _ours(run: Run) -> float:
-    carry = MODEL.initial_carry(run.params, (BATCH,))
+    carry = MODEL.initial_carry(run.params, run.train[0].inputs.shape[1:])
     state = init_state(run.params, _OPTIMIZER, jax.random.key(0), carry)
     params = fit(_STEP, state, run.train.__getitem__, steps=run.steps, progress=False).params
-    carry, total = MODEL.initial_carry(params, (8,)), 0.0
+    carry, total = MODEL.initial_carry(params, run.test[0].inputs.shape[1:]), 0.0
     for batch in run.test:
         carry, nats = _judge(params, carry, batch)
         total += float(nats)

@@ -2,7 +2,11 @@
 
     python -m experiments.language_model --directory results/language_model
 
-EXPECTED
+Expected, bits per character of the test text: Kneser-Ney 8-gram 1.909, fixed window of 8 2.224, Elman 2.022, GRU 1.981,
+LSTM 1.890, AWD-LSTM 1.832 (Python 3.11's reference; 6 minutes on 2 CPU cores, one seed). The networks come in the order
+of the lectures; the n-gram does not come last, for 336 kB are little to train on and the reference repeats its phrases.
+It takes 8.4 MB for it, and an n-gram of 8 characters was never seen in 46 of 100 places. Windows wider than 4 learn the
+training text by heart: 4 have 2.124, 16 have 2.558.
 
 The text is Python's language reference, read byte by byte (`--text` takes a file, a folder with Penn Treebank's files,
 or a TFDS data set, `tfds:NAME`; `--unit` characters or words). All networks have as many units, see the text as often

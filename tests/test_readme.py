@@ -70,6 +70,15 @@ def test_the_gain_of_switching_is_the_one_that_was_measured():
     assert max(ratios) < 1 / 1.5, "at least 1.5 times as fast"
 
 
+def test_the_time_of_a_language_model_is_the_one_that_was_measured():
+    rows = json.loads((ROOT / "benchmarks/results/2026-11-text/results.json").read_text())["claims"]
+    flax, torch = (row["time_ratio"] for row in rows)
+    text = " ".join(TEXT.split())
+    assert f"takes {flax:.2f} of the time of the same model in Flax and {torch:.2f} of PyTorch's" in text
+    for row in rows:
+        assert all(abs(a - b) < 0.02 for a, b in zip(row["a_bits"], row["b_bits"], strict=True))
+
+
 def test_what_keeping_memory_brings_is_what_was_measured():
     def shares(folder):
         rows = json.loads((ROOT / f"benchmarks/results/{folder}/results.json").read_text())["throughput"]
