@@ -45,6 +45,7 @@ import optax
 import lstm_jax as lj
 from experiments import language_model_report as pictures
 from experiments.report import command, table, write
+from experiments.trained import claim
 from experiments.writer import WORD, Writer
 from lstm_jax import losses
 from lstm_jax.data import Streams, Vocabulary, every_token, text
@@ -92,6 +93,9 @@ def read(settings: Settings) -> Corpus:
     if len(vocabulary) < 2:
         raise ValueError(f"`text`: a vocabulary of at least 2 tokens is needed; {settings.text} has {len(vocabulary)}")
     ids = [vocabulary.encode(part) for part in (parts.train, parts.validation, parts.test)]
+    for name, part in zip(("train", "validation", "test"), ids, strict=True):
+        if len(part) < 2:  # the first token is given
+            raise ValueError(f"`text`: {settings.text} is too small: {name} has {len(part)} token, and 2 are needed")
     words = frozenset(WORD.findall(parts.train))
     return Corpus(vocabulary, ids[0], ids[1], ids[2], len(parts.test), words, parts.digest)
 
@@ -137,6 +141,8 @@ def train(model: Any, corpus: Corpus, settings: Settings, directory: Path) -> tu
     plan = recipe(settings, 1)
     streams = Streams(corpus.train, plan.batch, plan.time)
     plan = recipe(settings, len(streams))
+    chosen = {name: getattr(settings, name) for name in ("recipe", "epochs", "learning_rate", "seed")}
+    claim(directory, streams[0], model=model, text=corpus.digest, **chosen)
 
     def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple:
         carry, logits = model(params, batch.inputs, carry, resets=batch.resets, key=key)

@@ -3,14 +3,17 @@
 Not an experiment itself.
 """
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax.training import clipped_adam, fit, init_state, make_step
 
@@ -22,6 +25,27 @@ class Trained(NamedTuple):
     learning_rates: tuple[float, ...]  # of each run
     seeds: tuple[int, ...]  # of each run
     seconds: float  # of training, over all calls that it took
+
+
+def claim(directory: Path, batch: Any, **settings: Any) -> None:
+    """Makes `directory` that of one training; where it is another's, it stays so.
+
+    Raises:
+      ValueError: what `directory` holds was trained with other settings, or from another first batch.
+    """
+    digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(batch))).hexdigest()[:16]
+    own = {"batch": digest, **{name: str(value) for name, value in settings.items()}}
+    file = directory / "training.json"
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        (aside := file.with_suffix(".unfinished")).write_text(json.dumps(own, indent=1) + "\n")
+        os.replace(aside, file)
+    held = json.loads(file.read_text())
+    for name in own | held:
+        if held.get(name) != own.get(name):
+            raise ValueError(
+                f"`directory`: {directory} was trained with {name} {held.get(name)}; asked for {own.get(name)}"
+            )
 
 
 def train(
@@ -40,11 +64,12 @@ def train(
     Adam's learning rate falls to nothing.
 
     Raises:
-      ValueError: no step, seed or learning rate.
+      ValueError: no step, seed or learning rate, or `directory` holds another training.
     """
     for name, least in {"steps": steps, "seeds": seeds, "learning_rates": len(learning_rates)}.items():
         if least < 1:
             raise ValueError(f"`{name}` must be at least one; got {least}")
+    claim(directory, batches(0), model=model, steps=steps, learning_rates=tuple(learning_rates), seeds=seeds)
     pairs = [(rate, seed) for rate in learning_rates for seed in range(seeds)]
     rates = jnp.asarray([rate for rate, _ in pairs], jnp.float32)
     keys = jax.vmap(jax.random.key)(jnp.asarray([seed for _, seed in pairs], jnp.uint32))

@@ -66,6 +66,21 @@ def test_words_and_questions(file):
     assert not (chosen.directory / "report.md").exists()
 
 
+def test_a_directory_is_of_one_training(file):
+    run(settings(file, models=("Elman",)))
+    before = {path: path.stat().st_mtime_ns for path in (file.parent / "results").rglob("*") if path.is_file()}
+    for changes, says in (
+        ({"learning_rate": 0.5}, "was trained with learning_rate 0.004; asked for 0.5"),
+        ({"hidden": 7}, "was trained with model .*hidden_size=6.*; asked for .*hidden_size=7"),
+        ({"time": 9}, "was trained with batch"),
+    ):
+        with pytest.raises(ValueError, match=says) as error:
+            run(settings(file, models=("Elman",), **changes))
+        assert "\n" not in str(error.value)
+    after = {path: path.stat().st_mtime_ns for path in (file.parent / "results").rglob("*") if path.is_file()}
+    assert before == after
+
+
 def test_zaremba_runs_on_penn_treebank_files(tmp_path):
     folder = tmp_path / "ptb"
     folder.mkdir()
@@ -139,7 +154,7 @@ def test_edits_are_one_away():
         (b"abc\xff" * 50, "UTF-8"),
         (b"the cat\n" * 3, "too small"),
         (b"abcdefgh", "too small"),
-        (b"a" * 16, "`tokens`: expected 17 or more, got 14"),
+        (b"a" * 16, "too small: validation has 1 token"),
     ],
 )
 def test_bad_texts_are_one_line(tmp_path, content, says):
