@@ -3,11 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +14,7 @@ from experiments import classification
 from lstm_jax.data import Labelled, LabelledTexts
 from lstm_jax.models import NGram
 from lstm_jax.training import latest_step
+from tests.experiments.killed import kill_at
 
 matplotlib.use("Agg")
 
@@ -160,26 +156,16 @@ def test_words_of_a_data_set(remembered, tmp_path):
 
 def test_killed_and_resumed_it_finds_the_same(monkeypatch, tmp_path):
     options = {**TINY, "source": "tfds:x", "models": ("LSTM, last",), "steps": 20, "lengths": (1, 4), "shortest": 1}
-    killed = f"""
-import os, pathlib, signal, jax, numpy as np
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-from experiments import classification, trained
+    code = f"""
+import pathlib
+import numpy as np
+from experiments import classification
 from lstm_jax.data import Labelled, LabelledTexts
 part = LabelledTexts(["good so it goes", "bad it goes so"] * 20, np.array([1, 0] * 20, np.int32))
 classification.data.labelled = lambda source, data_dir: Labelled(part, part, part, ("negative", "positive"))
-fit = trained.fit
-def dying(step, state, batches, **options):
-    def read(position):
-        if position == 13:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batches(position)
-    return fit(step, state, read, **options)
-trained.fit = dying
 classification.run(classification.Settings(**{options!r}, directory=pathlib.Path({str(tmp_path / "parts")!r})))
 """
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", killed], cwd=root, env=os.environ, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    kill_at(13, code)
     assert not (tmp_path / "parts" / "results.json").exists()
     assert 4 <= (latest_step(tmp_path / "parts" / "trained" / "LSTM-last") or 0) < 20
     part = LabelledTexts(["good so it goes", "bad it goes so"] * 20, np.array([1, 0] * 20, np.int32))

@@ -1,12 +1,7 @@
 """Tagging: what is measured against loops, the claim on sentences made for it, and what the files should hold."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,6 +9,7 @@ import pytest
 
 from experiments import tagging
 from lstm_jax.training import latest_step
+from tests.experiments.killed import kill_at
 
 matplotlib.use("Agg")
 
@@ -158,23 +154,12 @@ def test_characters(tmp_path, monkeypatch):
 
 def test_killed_and_resumed_it_finds_the_same(conll, tmp_path):
     options = {"source": conll, "models": ("LSTM",), **TINY, "steps": 20}
-    killed = f"""
-import os, pathlib, signal, jax
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-from experiments import tagging, trained
-fit = trained.fit
-def dying(step, state, batches, **options):
-    def read(position):
-        if position == 13:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batches(position)
-    return fit(step, state, read, **options)
-trained.fit = dying
+    code = f"""
+import pathlib
+from experiments import tagging
 tagging.run(tagging.Settings(**{options!r}, directory=pathlib.Path({str(tmp_path / "parts")!r})))
 """
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", killed], cwd=root, env=os.environ, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    kill_at(13, code)
     assert not (tmp_path / "parts" / "results.json").exists()
     assert 4 <= (latest_step(tmp_path / "parts" / "trained" / "LSTM") or 0) < 20
     for name in ("parts", "whole"):
