@@ -42,7 +42,7 @@ import numpy as np
 
 import lstm_jax as lj
 from experiments.report import Runs, by_variant, command, figure, spread, table, write
-from experiments.trained import train
+from experiments.trained import folder, train
 from lstm_jax import inits, losses
 from lstm_jax.models import Embedding, LanguageModel
 from lstm_jax.tasks import Agreement
@@ -176,7 +176,7 @@ def of_network(
         steps=settings.steps,
         learning_rates=settings.learning_rates,
         seeds=settings.seeds,
-        directory=settings.directory / "trained" / f"{taught}-{name}".replace(", ", "-").replace(" ", "_"),
+        directory=folder(settings.directory, f"{taught}-{name}"),
     )
 
     def accuracies(params: Any) -> Any:

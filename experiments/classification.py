@@ -45,7 +45,7 @@ import numpy as np
 import lstm_jax as lj
 from experiments import classification_report as pictures
 from experiments.report import command, table, write
-from experiments.trained import train
+from experiments.trained import folder, train
 from lstm_jax import data, losses
 from lstm_jax.data.split import PARTS, split_whole
 from lstm_jax.models import Classifier, Embedding, NGram
@@ -229,11 +229,10 @@ def trained(name: str, corpus: Corpus, settings: Settings) -> tuple[Ask, dict[st
         steps=settings.steps,
         learning_rates=(settings.learning_rate,),
         seeds=settings.seeds,
-        directory=settings.directory / "trained" / name.replace(", ", "-").replace(" ", "_"),
+        directory=folder(settings.directory, name),
         batches=batches.__getitem__,
     )
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(found.params))
-    return asked(model, found.params), {"parameters": parameters, "seconds": found.seconds}
+    return asked(model, found.params), {"parameters": found.parameters, "seconds": found.seconds}
 
 
 def figures(said: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

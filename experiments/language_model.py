@@ -30,7 +30,6 @@ Socher 2018, https://arxiv.org/abs/1708.02182 (AWD-LSTM)
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -45,7 +44,7 @@ import optax
 import lstm_jax as lj
 from experiments import language_model_report as pictures
 from experiments.report import command, table, write
-from experiments.trained import claim
+from experiments.trained import claim, folder, seconds_of
 from experiments.writer import WORD, Writer
 from lstm_jax import losses
 from lstm_jax.data import Streams, Vocabulary, every_token, text
@@ -184,26 +183,19 @@ def nats(model: Any, params: Any, tokens: np.ndarray) -> tuple[float, int]:
     return total, len(tokens) - 1
 
 
-def seconds_of(directory: Path) -> float:
-    """What a network's training took, over all calls that it took, from its metrics."""
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    return json.loads(lines[-1])["seconds"] if lines else math.nan
-
-
 # Models, one row each
 
 
 def row(name: str, corpus: Corpus, found: dict[str, float], **facts: Any) -> dict[str, Any]:
     """A model's figures: `found` are nats of the validation and of the test text."""
-    tokens = len(corpus.test) - 1
     bits = found["test"] / math.log(2) / corpus.characters
     perplexities = {part: math.exp(found[part] / (len(getattr(corpus, part)) - 1)) for part in found}
-    return {"name": name, "bits": bits, "perplexity": perplexities, "tokens": tokens, **facts}
+    return {"name": name, "bits": bits, "perplexity": perplexities, **facts}
 
 
 def of_network(name: str, corpus: Corpus, settings: Settings, window: int | None = None) -> tuple[dict, Any, Any]:
     model = network(name, len(corpus.vocabulary), settings, window)
-    directory = settings.directory / "trained" / "-".join([name.replace(" ", "_"), *([str(window)] if window else [])])
+    directory = folder(settings.directory, f"{name}, {window}" if window else name)
     params, steps = train(model, corpus, settings, directory)
     found = {part: nats(model, params, getattr(corpus, part))[0] for part in ("validation", "test")}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -235,7 +227,8 @@ def run(settings: Settings) -> str:
     corpus = read(settings)
     names = ("Zaremba small",) if settings.recipe == "zaremba" else settings.models
     began = time.perf_counter()
-    counts = of_counts(corpus, settings) if "n-gram" in names else []
+    asked = any(question is not None for question in (settings.score, settings.complete, settings.correct))
+    counts = of_counts(corpus, settings) if "n-gram" in names and not asked else []
     rows = [min(counts, key=lambda x: x["perplexity"]["validation"])] if counts else []
     writers: dict[str, Writer] = {}
     for name in names:
@@ -243,13 +236,11 @@ def run(settings: Settings) -> str:
             found, model, params = of_network(name, corpus, settings)
             rows.append(found)
             writers[name] = Writer(model, params, corpus.vocabulary, corpus.words)
-    asked = [settings.score, settings.complete, settings.correct]
-    if any(question is not None for question in asked):
+    if asked:
         return answers(writers, settings)
-    widths = [of_network("fixed window", corpus, settings, width)[0] for width in settings.windows] * (
-        "fixed window" in names
-    )
-    widths += [found for found in rows if found["name"] == "fixed window"]
+    widths = [found for found in rows if found["name"] == "fixed window"]
+    if widths:
+        widths += [of_network("fixed window", corpus, settings, width)[0] for width in settings.windows]
     seconds = time.perf_counter() - began
     runs = [{"task": "text", **found, "best": True} for found in rows]
     runs += [{"task": "counts", **found} for found in counts] + [{"task": "windows", **found} for found in widths]

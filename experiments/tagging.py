@@ -53,7 +53,7 @@ import numpy as np
 import lstm_jax as lj
 from experiments import tagging_report as pictures
 from experiments.report import command, table, write
-from experiments.trained import train
+from experiments.trained import folder, train
 from lstm_jax import data
 from lstm_jax.models import Embedding, Tagger
 
@@ -264,11 +264,10 @@ def of_network(name: str, corpus: Corpus, settings: Settings) -> tuple[list[dict
         steps=settings.steps,
         learning_rates=(settings.learning_rate,),
         seeds=settings.seeds,
-        directory=settings.directory / "trained" / name.replace(", ", "-").replace(" ", "_"),
+        directory=folder(settings.directory, name),
         batches=batches.__getitem__,
     )
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(trained.params))
-    facts = {"parameters": parameters, "seconds": trained.seconds}
+    facts = {"parameters": trained.parameters, "seconds": trained.seconds}
     validation, test = (predict(model, trained.params, part) for part in (corpus.validation, corpus.test))
     rows = [
         {"variant": name, "seed": seed, **figures(corpus, settings, *said), **facts}

@@ -39,7 +39,7 @@ import numpy as np
 
 import lstm_jax as lj
 from experiments.report import Runs, by_variant, command, figure, spread, table, write
-from experiments.trained import train
+from experiments.trained import folder, train
 from lstm_jax import losses
 from lstm_jax.data import batch_indices
 from lstm_jax.models import Embedding, LanguageModel, NGram, WindowModel
@@ -245,7 +245,7 @@ def networks(
         steps=settings.steps,
         learning_rates=settings.learning_rates,
         seeds=settings.seeds,
-        directory=settings.directory / "trained" / name.replace(" ", "_"),
+        directory=folder(settings.directory, name),
         batches=batches,
     )
 
@@ -256,7 +256,6 @@ def networks(
     valid = np.array(means(validation)).reshape(len(settings.learning_rates), settings.seeds)
     best = settings.learning_rates[int(valid.mean(1).argmax())]
     right = {str(n): means(stories) for n, stories in tests.items()}
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(trained.params))
     return [
         {
             "task": "tickets",
@@ -267,7 +266,7 @@ def networks(
             "validation": float(valid.ravel()[i]),
             "right": {n: values[i] for n, values in right.items()},
             "seconds": trained.seconds,
-            "parameters": parameters,
+            "parameters": trained.parameters,
         }
         for i, (rate, seed) in enumerate(zip(trained.learning_rates, trained.seeds, strict=True))
     ]

@@ -26,6 +26,22 @@ class Trained(NamedTuple):
     seeds: tuple[int, ...]  # of each run
     seconds: float  # of training, over all calls that it took
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers one run learns."""
+        return sum(leaf[0].size for leaf in jax.tree.leaves(self.params))
+
+
+def folder(directory: Path, name: str) -> Path:
+    """Where in an experiment's directory what is trained under a name stays."""
+    return directory / "trained" / name.replace(", ", "-").replace(" ", "_")
+
+
+def seconds_of(directory: Path) -> float:
+    """What a training took, over all calls that it took, from its metrics."""
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[-1])["seconds"] if lines else math.nan
+
 
 def claim(directory: Path, batch: Any, **settings: Any) -> None:
     """Makes `directory` that of one training; where it is another's, it stays so.
@@ -91,6 +107,5 @@ def train(
         log_every=max(1, steps // 20),
         keep=1,
     )
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    seconds = json.loads(lines[-1])["seconds"] if lines else math.nan
-    return Trained(state.params, tuple(rate for rate, _ in pairs), tuple(seed for _, seed in pairs), seconds)
+    rates_of_runs, seeds_of_runs = zip(*pairs, strict=True)
+    return Trained(state.params, rates_of_runs, seeds_of_runs, seconds_of(directory))

@@ -43,7 +43,7 @@ import numpy as np
 import lstm_jax as lj
 from experiments import translation_report as pictures
 from experiments.report import Runs, command, table, write
-from experiments.trained import train
+from experiments.trained import folder, train
 from lstm_jax import losses
 from lstm_jax.data import Bucketed, PairedTexts, Pairs, Vocabulary, pairs
 from lstm_jax.models import Embedding, EncoderDecoder, beam_search
@@ -315,7 +315,7 @@ def of_network(name: str, corpus: Corpus, settings: Settings) -> tuple[list[dict
         steps=settings.steps,
         learning_rates=(settings.learning_rate,),
         seeds=1,
-        directory=settings.directory / "trained" / name,
+        directory=folder(settings.directory, name),
         batches=lambda position: columns(data[position], steps),
     )
     params = jax.tree.map(lambda x: x[0], trained.params)
