@@ -83,7 +83,7 @@ class Classifier:
         if self.pool == "last":
             return self.layer.last(ys, lengths)
         shape = ys.shape[:-1]
-        valid = (jnp.ones(shape, bool) if lengths is None else valid_steps(lengths, shape))[..., None]
+        valid = valid_steps(lengths, shape)[..., None]
         if self.pool == "mean":
             total = jnp.sum(jnp.where(valid, ys.astype(wide(ys.dtype)), 0), axis=0)
             return (total / jnp.maximum(jnp.sum(valid, axis=0), 1).astype(total.dtype)).astype(ys.dtype)

@@ -84,8 +84,10 @@ def kept(tokens: Array, lengths: Array | None) -> Array:
     return jnp.where(valid_steps(lengths, tokens.shape), tokens, jnp.zeros_like(tokens))
 
 
-def valid_steps(lengths: Array, shape: tuple[int, ...], name: str = "lengths") -> Array:
-    """Returns which steps of `shape`, `[time, *batch]`, come before their sequence's length."""
+def valid_steps(lengths: Array | None, shape: tuple[int, ...], name: str = "lengths") -> Array:
+    """Returns which steps of `shape`, `[time, *batch]`, come before their length, all where there is none."""
+    if lengths is None:
+        return jnp.ones(shape, bool)
     checks.lengths(name, lengths, tuple(shape[1:]))
     steps = jnp.arange(shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (len(shape) - 1))
     return steps < jnp.asarray(lengths).astype(jnp.int32)

@@ -183,7 +183,7 @@ class EncoderDecoder:
             carry = _cut(joined, _carry_like(self.decoder))
         if self.attention is None:
             return DecoderState(carry, None, None)
-        steps = jnp.ones(ys.shape[:-1], bool) if lengths is None else valid_steps(lengths, ys.shape[:-1])
+        steps = valid_steps(lengths, ys.shape[:-1])
         return DecoderState(carry, jnp.moveaxis(ys, 0, -2), jnp.moveaxis(steps, 0, -1))
 
     def _run(

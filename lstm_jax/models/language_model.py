@@ -272,7 +272,7 @@ def log_probability(
     if tokens.ndim < 1 or not tokens.shape[0]:
         raise checks.fail("tokens", "shape [time >= 1, *batch]", checks.describe(tokens))
     tokens = jnp.asarray(tokens)
-    valid = jnp.ones(tokens.shape, bool) if lengths is None else valid_steps(lengths, tokens.shape)
+    valid = valid_steps(lengths, tokens.shape)
     tokens = jnp.where(valid, tokens, jnp.zeros_like(tokens))
     check_tokens("tokens", tokens, model.vocabulary_size)
     if begin is None:

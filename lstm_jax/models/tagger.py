@@ -100,7 +100,7 @@ class Tagger:
             raise checks.fail("labels", f"the shape of `tokens`, {list(tokens.shape)}", checks.describe(labels))
         check_tokens("labels", kept(labels, lengths), self.tags)
         _, scores = self(params, tokens, lengths=lengths, **options)
-        valid = jnp.ones(tokens.shape, bool) if lengths is None else valid_steps(lengths, tokens.shape)
+        valid = valid_steps(lengths, tokens.shape)
         if params.crf is None:
             return losses.cross_entropy(scores, labels, valid)
         total = jnp.sum(CRF(self.tags).log_likelihood(params.crf, scores, labels, lengths))
