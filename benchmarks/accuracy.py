@@ -113,6 +113,8 @@ def described(case: Case) -> dict[str, Any]:
     ]
     layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, t_max)
     settings = {"batch": entry.batch, "period": entry.period, "tested": entry.tested, "rates": _rates(case)}
+    if entry.decay:
+        settings["decay"] = True
     return {**dataclasses.asdict(case), **settings, "tasks": names, "layers": repr(layers)}
 
 
@@ -156,7 +158,7 @@ def _compile(case: Case, advance: Callable[[str], None]) -> _Compiled:
 
 def _budget(case: Case) -> Budget:
     entry = SUITE[case.task]
-    return Budget(case.steps, entry.batch, entry.period)
+    return Budget(case.steps, entry.batch, entry.period, entry.decay)
 
 
 def _generated(case: Case, task: Any, budget: Budget) -> Problem:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 from lstm_jax.models import MLP, Linear, Network
@@ -33,6 +34,8 @@ class Budget:
     batch: int = 64
     period: int = 20
     """Steps between two looks at the test sequences."""
+    decay: bool = False
+    """Whether the learning rate falls to zero over the steps, along half a cosine."""
 
 
 class Problem(NamedTuple):
@@ -119,15 +122,18 @@ def build(
     }
     network = next(iter(networks.values()))
 
+    def optimizer(rate: Any) -> optax.GradientTransformation:
+        return clipped_adam(optax.cosine_decay_schedule(rate, budget.steps) if budget.decay else rate, MAX_NORM)
+
     def start(init: str, learning_rate: Any, key: Any) -> TrainState:
         key_params, key_run = jax.random.split(key)
-        return init_state(networks[init].init(key_params), clipped_adam(learning_rate, MAX_NORM), key_run)
+        return init_state(networks[init].init(key_params), optimizer(learning_rate), key_run)
 
     def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple[Any, Any]:
         return problem.loss(network(params, batch.inputs)[1], batch), (carry, {})
 
     def train(rate: Any, state: TrainState) -> tuple[TrainState, Any]:
-        step = make_step(loss_fn, clipped_adam(rate, MAX_NORM))
+        step = make_step(loss_fn, optimizer(rate))
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Any]:
             state, metrics = step(state, problem.batch(state.key, state.position))

@@ -37,6 +37,8 @@ class Entry:
     batch: int = 64
     period: int = 20
     """Steps between two looks at the test sequences."""
+    decay: bool = False
+    """Whether the learning rate falls to zero over the steps: for a task whose last errors are the rate's own noise."""
     tested: int = 512
     """Test sequences."""
     make_test: Callable[[int], Any] | None = None
@@ -346,9 +348,10 @@ SUITE: dict[str, Entry] = {
         128,
         {"full": {20: 6000}},
         cells=LINEAR,
-        rates=(1e-2, 3e-3),
+        rates=(3e-3,),
         batch=32,
         period=50,
+        decay=True,
         tested=256,
         make_test=lambda length: tasks.WordProblem(length, shortest=length, swaps=True),
         further=(40, 80, 160),
