@@ -1,5 +1,7 @@
 """Many settings and seeds in one program, beside one setting and one seed trained alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,11 +31,16 @@ def problem(solved):
     )
 
 
-def alone(setting, key):
+def alone(setting, key, decay):
     """The losses of every step and the test errors of every look."""
     made = problem(solved=False)
     network = Network(LAYERS[setting.init], Linear(4, 1))
-    optimizer = clipped_adam(setting.learning_rate, 1.0)
+    rate = setting.learning_rate
+
+    def half_a_cosine(step):
+        return rate * (1 + jnp.cos(jnp.pi * step / BUDGET.steps)) / 2
+
+    optimizer = clipped_adam(half_a_cosine if decay else rate, 1.0)
     key_params, key_run = jax.random.split(key)
     state = init_state(network.init(key_params), optimizer, key_run)
 
@@ -50,15 +57,20 @@ def alone(setting, key):
     return np.asarray(losses).reshape(-1, BUDGET.period).mean(1), np.asarray(errors)
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["constant", "decay"])
+def decay(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def outcome():
-    return build(problem(solved=False), LAYERS, SETTINGS, 2, BUDGET, seed=3)()
+def outcome(decay):
+    return build(problem(solved=False), LAYERS, SETTINGS, 2, dataclasses.replace(BUDGET, decay=decay), seed=3)()
 
 
 @pytest.mark.parametrize("i", range(2))
 @pytest.mark.parametrize("j", range(2))
-def test_each_run_is_what_it_is_alone(outcome, i, j):
-    losses, errors = alone(SETTINGS[i], jax.random.split(jax.random.key(3), 2)[j])
+def test_each_run_is_what_it_is_alone(outcome, decay, i, j):
+    losses, errors = alone(SETTINGS[i], jax.random.split(jax.random.key(3), 2)[j], decay)
     np.testing.assert_allclose(outcome.loss[i, j], losses, rtol=1e-4)
     np.testing.assert_allclose(outcome.error[i, j], errors, rtol=1e-4)
     np.testing.assert_allclose(outcome.score[i, j], 2 * errors, rtol=1e-4)
