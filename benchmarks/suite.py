@@ -284,7 +284,7 @@ SUITE: dict[str, Entry] = {
         "memory",
         lambda length: tasks.DelayedRecall(length),
         16,
-        {"short": {30: 400, 100: 400}, "full": {30: 1000, 100: 1000, 300: 1000, 1000: 500}},
+        {"short": {30: 400, 100: 400}, "full": {30: 1000, 100: 1000, 300: 1000, 1000: 1000}},
         batch=32,
         tested=256,
     ),
