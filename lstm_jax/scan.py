@@ -62,7 +62,9 @@ def scan(
         check_carry(cell, params, carry, batch)
     if reset_carry is not None:
         check_carry(cell, params, reset_carry, batch, "reset_carry")
-    chosen = kernels.explain(cell, xs, key=key, return_history=return_history, implementation=implementation).chosen
+    chosen = kernels.explain(
+        cell, xs, carry=carry, resets=resets, key=key, return_history=return_history, implementation=implementation
+    ).chosen
 
     time = xs.shape[0]
     valid = cuts = first = keys = None

@@ -124,7 +124,7 @@ CASES = {
     "implementation unknown": (lambda: scan(implementation="cuda"), "implementation", "'xla_vjp', 'xla'", "'cuda'"),
     "implementation number": (lambda: scan(implementation=1), "implementation", "'xla_vjp', 'xla'", "1"),
     # kernels
-    "explain unknown": (lambda: lj.kernels.explain(CELL, implementation="tpu"), "implementation", "one of", "'tpu'"),
+    "explain unknown": (lambda: lj.kernels.explain(CELL, implementation="npu"), "implementation", "one of", "'npu'"),
     "explain class": (lambda: lj.kernels.explain(lj.LSTM), "cell", "a cell, such as", "LSTM"),
     "explain list": (lambda: lj.kernels.explain(CELL, [1.0]), "xs", "an array", "[1.0]"),
     "explain old key": (lambda: lj.kernels.explain(CELL, key=OLD_KEY), "key", "a typed key", "uint32[2]"),

@@ -8,7 +8,7 @@ import jax
 
 from lstm_jax import checks
 from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.kernels import associative, cpu, xla, xla_vjp
+from lstm_jax.kernels import associative, cpu, cudnn, xla, xla_vjp
 from lstm_jax.kernels.memory import keep_memory as keep_memory
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Cell, Params
@@ -28,8 +28,22 @@ class Kernel(NamedTuple):
     """Whether it returns the carry after every step."""
     varying: bool = True
     """Whether it serves arrays that `jax.shard_map` tracks the mesh axes of (`check_vma=True`)."""
+    resets: bool = True
+    carries: bool = True
+    """Whether it serves a carry in another dtype than the inputs'."""
+    measured: bool = True
+    """Where not, it is taken by name alone."""
     missing: Callable[[], str | None] = lambda: None
     """Why it is not installed, None where it is."""
+
+
+_SPLITS = ("splits", "whose step splits into products and the rest")
+
+
+def _run_tpu(*call: Any) -> tuple[Carry, Any]:
+    from lstm_jax.kernels import tpu  # Pallas, which takes as long to import as all of this library
+
+    return tpu.run_tpu(*call)
 
 
 # The first that serves a call is the one that `implementation=None` takes. "cpu" is ahead at every shape of
@@ -44,9 +58,31 @@ TABLE = {
         varying=False,
         missing=cpu.missing,
     ),
-    "xla_vjp": Kernel(xla_vjp.run_vjp, needs=("splits", "whose step splits into products and the rest"), varying=False),
+    "xla_vjp": Kernel(xla_vjp.run_vjp, needs=_SPLITS, varying=False),
     "xla": Kernel(xla.run),
     "associative": Kernel(associative.run, needs=("affine", "whose state is affine in the one before")),
+    "cudnn": Kernel(
+        cudnn.run_cudnn,
+        cells=(LSTM,),
+        platforms=("gpu",),
+        dtypes=("float32",),
+        history=False,
+        varying=False,
+        resets=False,
+        carries=False,
+        measured=False,
+        missing=cudnn.missing,
+    ),
+    "tpu": Kernel(
+        _run_tpu,
+        cells=(LSTM, GRU, Elman),
+        needs=_SPLITS,
+        platforms=("tpu",),
+        dtypes=("float32", "bfloat16"),
+        history=False,
+        varying=False,
+        measured=False,
+    ),
 }
 REFERENCE = "xla"
 
@@ -64,7 +100,14 @@ class Explanation:
 
 
 def refusal(
-    name: str, cell: Cell, dtype: Any = None, *, return_history: bool = False, varying: bool = False
+    name: str,
+    cell: Cell,
+    dtype: Any = None,
+    *,
+    return_history: bool = False,
+    varying: bool = False,
+    resets: bool = False,
+    carry: Carry | None = None,
 ) -> str | None:
     """Returns why an implementation cannot serve a call, None where it can."""
     kernel = TABLE[name]
@@ -84,6 +127,12 @@ def refusal(
         return f"`return_history`: {name!r} does not serve it"
     if varying and not kernel.varying:
         return f"`xs`: {name!r} serves `jax.shard_map` with check_vma=False alone"
+    if resets and not kernel.resets:
+        return f"`resets`: {name!r} does not serve them"
+    if dtype is not None and not kernel.carries:
+        other = [str(leaf.dtype) for leaf in jax.tree.leaves(carry) if leaf.dtype != dtype]
+        if other:
+            return f"`carry`: {name!r} serves the dtype of `xs` alone, {dtype}, got {other[0]}"
     return None
 
 
@@ -104,11 +153,15 @@ def explain(
     cell: Cell,
     xs: Array | None = None,
     *,
+    carry: Carry | None = None,
+    resets: Array | None = None,
     key: Array | None = None,
     return_history: bool = False,
     implementation: str | None = None,
 ) -> Explanation:
     """Says which implementation `scan` takes for a call and why the others were passed over.
+
+    The arguments are those of `scan`; of `carry` the dtypes count, of `resets` whether there are any.
 
     Raises ValueError for a wrong argument or an unknown name, NotImplementedError where the named one cannot serve
     the call.
@@ -119,17 +172,31 @@ def explain(
     if key is not None:
         checks.typed_key("key", key)
     dtype, varying = (None, False) if xs is None else (xs.dtype, bool(xla.mesh_axes(xs)))
+
+    def why_not(name: str) -> str | None:
+        return refusal(
+            name,
+            cell,
+            dtype,
+            return_history=return_history,
+            varying=varying,
+            resets=resets is not None,
+            carry=carry,
+        )
+
     if implementation is not None:
         checks.one_of("implementation", implementation, tuple(TABLE))
-        why = refusal(implementation, cell, dtype, return_history=return_history, varying=varying)
+        why = why_not(implementation)
         if why is not None:
             raise NotImplementedError(f"`implementation`: {implementation!r} cannot serve this call: {why}")
         return Explanation(implementation, {name: "another was named" for name in TABLE if name != implementation})
     chosen, passed = None, {}
     for name in TABLE:
-        why = refusal(name, cell, dtype, return_history=return_history, varying=varying)
+        why = why_not(name)
         if why is not None:
             passed[name] = why
+        elif not TABLE[name].measured:
+            passed[name] = "not measured yet: taken by name alone"
         elif chosen is None:
             chosen = name
         else:

@@ -1,19 +1,17 @@
 """How a call of `scan` becomes one call of the compiled loop, forward and backward."""
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
-from jax.interpreters import ad
 
 from lstm_jax.cells import GRU, LSTM
 from lstm_jax.kernels import loop
+from lstm_jax.kernels.compiled import compiled
 from lstm_jax.kernels.cpu.library import BACKWARD, FORWARD, NOTHING, call_library
-from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT, Call, Engine, primitive, reference
-from lstm_jax.kernels.xla import Options, Sequence, run
+from lstm_jax.kernels.loop import STATE, TIMED, WEIGHT, Call
+from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Params
 
 
@@ -108,46 +106,6 @@ def _run(call: Call, operands: list, keep: bool) -> list[Array]:
     return [*out, *(axes.unflat(x, TIMED, jnp.float32) for x in (kept, y))] if keep else out
 
 
-def _forward(call: Call, leaves: list) -> tuple[Carry, Any]:
-    return jax.tree.unflatten(call.out_tree(), _run(call, leaves, keep=False))
-
-
-# Forward with residuals: results, and what the backward pass reads.
-
-
-def _kept_roles(call: Call) -> tuple[list[str], list[str]]:
-    takes, gives = call.roles()
-    return takes, [*gives, TIMED, TIMED]
-
-
-def _kept(call: Call, operands: list) -> list[Array]:
-    return _run(call, operands, keep=True)
-
-
-def _kept_portable(call: Call, operands: list) -> list[Array]:
-    kept, y = jax.eval_shape(functools.partial(_kept, call), operands)[-2:]
-    *carry, ys = reference(call, operands)
-    return [*carry, ys, jnp.zeros(kept.shape, kept.dtype), ys.astype(y.dtype)]  # `_back_portable` reads neither
-
-
-kept_p = primitive("recurrent_loop_kept", _kept, _kept_portable, _kept_roles)
-
-
-def _linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
-    *flat, kept, y = kept_p.bind(*leaves, call=call)
-    return jax.tree.unflatten(call.out_tree(), flat), [kept, y]
-
-
-# Backward: cotangents of the results to those of the operands that are wanted.
-
-
-def _extended(call: Call, operands: int, wanted: tuple[int, ...]) -> Call:
-    """The call with further operands, which have every group."""
-    more = (0,) * (operands - call.tree.num_leaves)
-    groups = tuple((*level[: call.tree.num_leaves], *more) for level in call.groups)
-    return call._replace(groups=groups, wanted=wanted)
-
-
 def _back(call: Call, operands: list) -> list[Array]:
     axes, n = _Axes(call, operands), call.tree.num_leaves
     params, seq = call.indices()
@@ -180,68 +138,4 @@ def _back(call: Call, operands: list) -> list[Array]:
     return [axes.unflat(by_place[place], takes[place], operands[place].dtype) for place in call.wanted]
 
 
-def _back_roles(call: Call) -> tuple[list[str], list[str]]:
-    takes, gives = call.roles()
-    return [*takes, TIMED, TIMED, *gives], [takes[place] for place in call.wanted]
-
-
-def _back_portable(call: Call, operands: list) -> list[Array]:
-    """The same cotangents by the reference, from the leaves alone."""
-    n = call.tree.num_leaves
-
-    def one(operands: list) -> list[Array]:
-        leaves, cts = operands[:n], operands[n + 2 :]
-
-        def moved(wanted: list) -> list[Array]:
-            parts = call.parts(loop.replaced(leaves, call.wanted, wanted))
-            return jax.tree.leaves(run(call.cell, call.options, *parts))
-
-        return jax.vjp(moved, [leaves[place] for place in call.wanted])[1](cts)[0]
-
-    return call.lift(one)(operands)
-
-
-back_p = primitive("recurrent_loop_back", _back, _back_portable, _back_roles)
-
-
-def _pullback(call: Call, leaves: list, residuals: Any, cts: Any, wanted: tuple[int, ...]) -> list[Array]:
-    operands = [*leaves, *residuals, *jax.tree.leaves(cts)]
-    return back_p.bind(*operands, call=_extended(call, len(operands), wanted))
-
-
-# Higher orders: what these two depend on is what the reference depends on.
-
-
-def _differentiate(reference: Any, primals: tuple, tangents: tuple) -> list[Array]:
-    """The reference's forward derivative; operands without a tangent stand still."""
-    which = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
-
-    def fn(*moved: Array) -> list[Array]:
-        return reference(loop.replaced(primals, which, moved))
-
-    return jax.jvp(fn, tuple(primals[i] for i in which), tuple(tangents[i] for i in which))[1]
-
-
-def _still(arrays: Any) -> list[ad.Zero]:
-    return [ad.Zero(ShapedArray(x.shape, x.dtype)) for x in arrays]
-
-
-def _kept_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
-    out = kept_p.bind(*primals, call=call)
-    moved = _differentiate(functools.partial(reference, call), primals, tangents)
-    return out, [*moved, *_still(out[len(moved) :])]  # `back_p` answers for these by the leaves
-
-
-def _back_jvp(primals: tuple, tangents: tuple, *, call: Call) -> tuple[list, list]:
-    n = call.tree.num_leaves
-    still = _still(primals[n : n + 2])
-    moved = _differentiate(
-        functools.partial(_back_portable, call), primals, (*tangents[:n], *still, *tangents[n + 2 :])
-    )
-    return back_p.bind(*primals, call=call), moved
-
-
-ad.primitive_jvps[kept_p] = _kept_jvp
-ad.primitive_jvps[back_p] = _back_jvp
-
-ENGINE = Engine("cpu", _forward, _linearise, _pullback, platform="cpu")
+ENGINE = compiled("cpu", _run, _back, residuals=lambda call: 2, platform="cpu")
