@@ -3,9 +3,11 @@
 The grid runs over blocks of sequences and, in order, over blocks of steps; a scratch buffer hands the carry from one
 block of steps to the next. Inside stand the cell's own equations and their `jax.vjp`. The input product, the
 pre-activations of the backward pass and the weights' gradients are one large product each, outside; what is kept for
-the backward loop is the carry that each step started from.
+the backward loop is the carry that each step started from. The recurrent weights have to fit: up to TPU v4 VMEM has
+16 MiB, too little for an LSTM of 1,024 units; the compiler then says so.
 
-Tested in Pallas's interpreter, and as far as Mosaic's own input. It has never run on a TPU, and is taken by name alone.
+Tested in Pallas's interpreter, and compiled by the compiler of TPUs (`tests/compile_tpu.py`). It has never run on one,
+and is taken by name alone.
 
 References: https://docs.jax.dev/en/latest/pallas/tpu/details.html
 """
@@ -184,15 +186,13 @@ def _run(call: Call, leaves: list, keep: bool) -> list[Array]:
             def _() -> None:
                 _write(state, _read(carry))
 
-            weights, after_reset = _read(params), _read(first)
-
             def step(i: Array) -> None:
                 now = steps.at(i)
                 c = jax.tree.unflatten(jax.tree.structure(carry), _read(state))
                 if now.resets is not None:
-                    c = select(now.resets, after_reset, c)
+                    c = select(now.resets, _read(first), c)
                 _write(before, c if keep else (), i)
-                after, y = cell.update(c, cell.preactivate(weights, c, now.a))
+                after, y = cell.update(c, cell.preactivate(_read(params), c, now.a))
                 if now.valid is not None:
                     after, y = select(now.valid, after, c), jnp.where(now.valid, y, 0)
                 _write(ys, y, i)
@@ -239,8 +239,6 @@ def _back(call: Call, operands: list) -> list[Array]:
                 _write(scratch, jax.tree.map(jnp.zeros_like, _read(d_state)))
                 _write(scratch[:states], _read(d_last))
 
-            weights = _read(params)
-
             def step(i: Array) -> None:
                 now = steps.at(i)
                 d_c, d_first = jax.tree.unflatten(jax.tree.structure(d_state), _read(scratch))
@@ -252,8 +250,8 @@ def _back(call: Call, operands: list) -> list[Array]:
                 (_, y), back = jax.vjp(cell.update, now.before, now.a)
                 d_c, d_a = back((d_after, d_y.astype(y.dtype)))
                 _write(slots, d_a, i)
-                z = jnp.zeros((y.shape[0], len(cell.gates) * cell.hidden_size), y.dtype)
-                (through,) = jax.vjp(lambda c: cell.preactivate(weights, c, z), now.before)[1](d_a)
+                weights, z = _read(params), jnp.zeros((y.shape[0], len(cell.gates) * cell.hidden_size), y.dtype)
+                (through,) = jax.linear_transpose(lambda c: cell.preactivate(weights, c, z), now.before)(d_a)
                 d_c = jax.tree.map(jnp.add, d_c, through)
                 if held is not None:
                     d_c = jax.tree.map(jnp.add, d_c, held)
