@@ -10,6 +10,7 @@ import pytest
 import lstm_jax as lj
 from lstm_jax import inits
 from lstm_jax.models import MLP, Linear, Network
+from tests.messages import check_message
 
 KEY = jax.random.key(0)
 OLD_KEY = jax.random.PRNGKey(0)
@@ -190,15 +191,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_message_names_argument_expectation_and_what_came(case):
-    call, name, expected, got = CASES[case]
-    with pytest.raises(ValueError) as caught:
-        call()
-    message = str(caught.value)
-    assert message.startswith(f"`{name}`: expected "), message
-    before, _, after = message.removeprefix(f"`{name}`: expected ").rpartition(", got ")
-    assert expected in before, message
-    assert got in after, message
-    assert "Traced" not in message and "\n" not in message
+    check_message(*CASES[case])
 
 
 UNSERVED = {

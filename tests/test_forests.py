@@ -15,6 +15,7 @@ import lstm_jax as lj
 from lstm_jax import forests, inits
 from lstm_jax.cells.tree_lstm import ChildSumTreeLSTM, NaryTreeLSTM, TreeLSTMParams
 from tests.contenders import TOLERANCE, close, cut, in_float64, random_like, random_params, same, weigh
+from tests.messages import check_message
 from tests.oracle import derivative, gate, sigmoid
 
 CELLS = {
@@ -507,13 +508,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_message_names_argument_expectation_and_what_came(case):
-    call, name, expected, got = CASES[case]
-    with pytest.raises(ValueError) as caught:
-        call()
-    message = str(caught.value)
-    assert message.startswith(f"`{name}`: expected "), message
-    before, _, after = message.removeprefix(f"`{name}`: expected ").rpartition(", got ")
-    assert expected in before and got in after, message
+    check_message(*CASES[case])
 
 
 def test_the_same_errors_under_jit():

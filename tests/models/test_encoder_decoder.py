@@ -15,6 +15,7 @@ from lstm_jax.models.embedding import Embedding
 from lstm_jax.models.encoder_decoder import EncoderDecoder
 from tests import oracle
 from tests.contenders import close, in_float64, random_like, random_params, same
+from tests.messages import check_message
 from tests.models.test_transformer import LAYER as TRANSFORMER
 
 READS, WRITES = Embedding(6, 2), Embedding(5, 3)
@@ -332,8 +333,4 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_one_clear_error(name):
-    call, argument, wanted, got = BAD[name]
-    with pytest.raises(ValueError) as raised:
-        call()
-    message = str(raised.value)
-    assert message.startswith(f"`{argument}`: expected ") and wanted in message and got in message.split("got")[-1]
+    check_message(*BAD[name])

@@ -16,6 +16,7 @@ from lstm_jax.models.language_model import LanguageModel, SequenceDropout, awd_l
 from lstm_jax.models.window import WindowModel
 from tests import oracle
 from tests.contenders import close, cut, in_float64, random_params, same
+from tests.messages import check_message
 
 VOCABULARY, TIME = 5, 6
 STACK = lj.Stack((lj.Recurrent(lj.LSTM(3, 4)), lj.Recurrent(lj.LSTM(4, 3))))
@@ -377,8 +378,4 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_one_clear_error(name):
-    call, argument, wanted, got = BAD[name]
-    with pytest.raises(ValueError) as raised:
-        call()
-    message = str(raised.value)
-    assert message.startswith(f"`{argument}`: expected ") and wanted in message and got in message.split("got")[-1]
+    check_message(*BAD[name])

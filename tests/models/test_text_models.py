@@ -15,6 +15,7 @@ from lstm_jax.models.embedding import Embedding
 from lstm_jax.models.tagger import Tagger
 from tests import oracle
 from tests.contenders import close, in_float64, random_params, same, weigh
+from tests.messages import check_message
 from tests.models.test_language_model import THROUGH
 
 WORDS, TIME = 5, 4
@@ -271,8 +272,4 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_one_clear_error(name):
-    call, argument, wanted, got = BAD[name]
-    with pytest.raises(ValueError) as raised:
-        call()
-    message = str(raised.value)
-    assert message.startswith(f"`{argument}`: expected ") and wanted in message and got in message.split("got")[-1]
+    check_message(*BAD[name])

@@ -10,6 +10,7 @@ import pytest
 import lstm_jax as lj
 from lstm_jax.models import Linear, Network, Transformer
 from tests.contenders import close, random_like, random_params, same, weigh
+from tests.messages import check_message
 from tests.oracle import derivative, relu
 
 LAYER = Transformer(3, 8, heads=2, blocks=2, mlp_size=5)
@@ -174,8 +175,4 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_one_clear_error(name):
-    call, argument, wanted, got = BAD[name]
-    with pytest.raises(ValueError) as raised:
-        call()
-    message = str(raised.value)
-    assert message.startswith(f"`{argument}`: expected ") and wanted in message and got in message.split("got")[-1]
+    check_message(*BAD[name])
