@@ -377,7 +377,7 @@ SUITE: dict[str, Entry] = {
         "images",
         lambda _: data.digits(permuted=True),
         32,
-        {"quick": {64: 300}, "short": {64: 600}, "full": {64: 3000}},
+        {"quick": {64: 300}, "short": {64: 600}, "full": {64: 600}},
         rates=(2e-2, 1e-2, 3e-3),
         by_name=("quick",),
     ),
