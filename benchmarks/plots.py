@@ -166,7 +166,7 @@ def _curves(plt: Any, rows: list[dict], path: Path) -> str:
             axis.fill_between(seen, error.min(0), error.max(0), color=colour, alpha=0.2)
             axis.plot(seen[-1], np.median(error[:, -1]), color=colour, marker=MARKERS[row["cell"]], markersize=6)
         _chance(axis, own[0]["chance"])
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, min(axis.get_ylim()[1], 2 * own[0]["chance"]))  # what the first steps do may be much higher
         axis.set_title(f"{task}, {length} steps")
         axis.set_xlabel("training sequences seen, thousands")
         axis.set_ylabel(own[0]["figure"])

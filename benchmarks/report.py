@@ -18,11 +18,12 @@ def write(result: dict[str, Any], folder: Path) -> Path:
 
     Returns the path of the report.
     """
+    result = _as_float32(result)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
         aside.chmod(0o755)
-        (aside / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+        (aside / "results.json").write_text(json.dumps(result) + "\n")
         pictures = plots.draw(result, aside)
         (aside / "report.md").write_text(markdown(result, pictures))
         if folder.exists():
@@ -42,13 +43,30 @@ def write(result: dict[str, Any], folder: Path) -> Path:
     return folder / "report.md"
 
 
+def _kept(result: dict[str, Any]) -> str:
+    """What stands behind a report that took less time than its runs: runs of earlier calls."""
+    made = sum(row["seconds"] for row in result.get("accuracy") or [])
+    return (
+        f"; most runs were kept from earlier calls, all together took {made:.0f} s" if made > result["seconds"] else ""
+    )
+
+
+def _as_float32(x: Any) -> Any:
+    """The same figures with the seven digits that float32 has."""
+    if isinstance(x, dict):
+        return {name: _as_float32(y) for name, y in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_as_float32(y) for y in x]
+    return float(f"{x:.7g}") if isinstance(x, float) else x
+
+
 def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
     """The whole report as text."""
     environment = result["environment"]
     captions = {name: f"![{caption}]({name})\n\n*{caption}*\n" for name, caption in pictures}
     parts = [
         "# LSTM, GRU and vanilla RNN side by side\n",
-        f"`{result['command']}`, {result['seconds']:.0f} s in all.\n",
+        f"`{result['command']}`, {result['seconds']:.0f} s in all{_kept(result)}.\n",
     ]
     if rows := result.get("accuracy"):
         parts += ["## What they remember\n", "\n".join(f"- {line}" for line in remembered.verdicts(rows)) + "\n"]

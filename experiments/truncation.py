@@ -9,7 +9,7 @@ the LSTM's, because the former fades, and the tanh network solves the task with 
 truncation of 1997 misses 0.6 to 0.9 of the gradient before training, at a cosine of 0.5 to 0.9, and yet learns: its own
 cell takes 6,000 sequences for the embedded Reber grammar against 3,200 with the full gradient (medians; one network of
 5 fails), and 5,600 against 6,400 for adding, which is no difference. The LSTM with a forget gate solves the grammar
-with 3 networks of 5 against 5, and adding with 1 against 3. 3.5 minutes of processor time, most of it compilation.
+with 3 networks of 5 against 5, and adding with 1 against 3. 3 minutes on 2 CPU cores, most of it compilation.
 
 In the first part sequences are cut into pieces of a window for training, as is usual; the bias is that of errors which
 each go back through exactly a window. Of the second part only the gradient is that of 1997: training is by Adam on

@@ -3,6 +3,7 @@
 import json
 import os
 
+import jax
 import pytest
 
 from benchmarks import plots, remembered, report
@@ -86,7 +87,11 @@ def test_write_puts_every_file_and_the_report_names_the_pictures(tmp_path):
     assert files == {"report.md", "results.json"} | pictures
     assert all(f"({name})" in path.read_text() for name in pictures)
     assert all((path.parent / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-    assert json.loads((path.parent / "results.json").read_text()) == results.result()
+    saved, given = json.loads((path.parent / "results.json").read_text()), results.result()
+    assert jax.tree.structure(saved) == jax.tree.structure(given)
+    assert jax.tree.leaves(saved) == [
+        pytest.approx(x, rel=1e-6, nan_ok=True) if isinstance(x, float) else x for x in jax.tree.leaves(given)
+    ]
     assert os.listdir(tmp_path / "deep") == ["run"]
 
 
