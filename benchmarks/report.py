@@ -44,11 +44,11 @@ def write(result: dict[str, Any], folder: Path) -> Path:
 
 
 def _kept(result: dict[str, Any]) -> str:
-    """What stands behind a report that took less time than its runs: runs of earlier calls."""
-    made = sum(row["seconds"] for row in result.get("accuracy") or [])
-    return (
-        f"; most runs were kept from earlier calls, all together took {made:.0f} s" if made > result["seconds"] else ""
-    )
+    """What stands behind a report that took less time than its runs."""
+    trained = sum(row["seconds"] for row in result.get("accuracy") or [])
+    if trained <= result["seconds"]:
+        return ""
+    return f"; the runs, kept from earlier calls, took {trained:,.0f} s to train"
 
 
 def _as_float32(x: Any) -> Any:
