@@ -87,7 +87,7 @@ def measure(
                 advance(f"{case.task} {case.length}: {case.cell}")
                 rows[case] = _row(case, *compiled)
                 cache.write(kept, described(case), rows[case])
-    return [rows[case] for case in found if case in rows]
+    return [rows[case] | {"tried": SUITE[case.task].tried} for case in found if case in rows]
 
 
 def _slices(found: list[Case], size: int) -> Iterator[list[Case]]:

@@ -36,6 +36,15 @@ def verdicts(rows: list[dict]) -> list[str]:
     return lines
 
 
+def tried(rows: list[dict]) -> list[str]:
+    """One sentence for each task that gated cells have not solved in every seed, where other settings were tried."""
+    missed: dict[str, str] = {}
+    for row in rows:
+        if row.get("tried") and row["cell"] in ("LSTM", "GRU") and not all(_best(row)["solved"]):
+            missed[row["task"]] = row["tried"]
+    return [f"**{task}**: {what}" for task, what in missed.items()]
+
+
 def _said(row: dict) -> str:
     best = _best(row)
     solved, seeds = sum(best["solved"]), len(best["solved"])

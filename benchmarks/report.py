@@ -70,6 +70,9 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
     ]
     if rows := result.get("accuracy"):
         parts += ["## What they remember\n", "\n".join(f"- {line}" for line in remembered.verdicts(rows)) + "\n"]
+        if lines := remembered.tried(rows):
+            parts += ["Also tried, without solving them:\n"]
+            parts += ["\n".join(f"- {line}" for line in lines) + "\n"]
         if left := result.get("runs_left"):
             parts += [f"{left} runs of this suite are left; the same command goes on where this one ended.\n"]
         parts += [text for name, text in captions.items() if name.startswith(("accuracy", "learning_curves"))]

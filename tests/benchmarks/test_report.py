@@ -23,6 +23,22 @@ def test_verdicts_say_what_the_figures_say():
     assert "RNN 85.0% of the test images right (median of 3 seeds)" in lines[2]
 
 
+@pytest.mark.parametrize(
+    ("cell", "solved", "lines"),
+    [
+        ("LSTM", [True, False, True], ["**copy**: larger rates"]),
+        ("LSTM", [True] * 3, []),
+        ("RNN", [False] * 3, []),
+    ],
+)
+def test_what_was_tried_is_said_where_a_gated_cell_falls_short(cell, solved, lines):
+    found = results.run(cell, [results.setting("chrono", [0.1] * 3, [20] * 3, solved=solved)], 0, task="copy")
+    assert remembered.tried([found]) == []
+    assert remembered.tried([found | {"tried": "larger rates"}]) == lines
+    given = results.result() | {"accuracy": [found | {"tried": "larger rates"}]}
+    assert ("Also tried" in report.markdown(given, [])) == bool(lines)
+
+
 def test_speed_verdicts_are_geometric_means_by_mode():
     lines = report.speed_verdicts(results.result()["throughput"])
     assert len(lines) == 2
