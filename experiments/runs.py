@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 import lstm_jax as lj
@@ -21,15 +22,30 @@ Figures = Callable[[Any, Any], dict[str, Any]]
 """A run, from learning rate and key to figures: "validation" is an error of at most chance, so that means are sound."""
 
 
-def train(loss_fn: Callable, params: Any, carry: Any, rate: Any, key: Any, steps: int) -> Any:
-    """Returns the parameters after `steps` steps of Adam, whose learning rate falls to nothing."""
-    optimizer = clipped_adam(lambda step: rate * (1 - step / steps))
-    state = init_state(params, optimizer, key, carry)
-    return lax.scan(make_step(loss_fn, optimizer), state, length=steps)[0].params
+Optimizer = Callable[[optax.Schedule], optax.GradientTransformation]
 
 
-def on_sequences(cell: lj.Cell, task: Task, test_task: Task, *, steps: int, batch: int, tested: int) -> Figures:
-    """A run on fresh sequences; validated and tested on `tested` sequences of `test_task` each."""
+def train(
+    loss_fn: Callable, params: Any, carry: Any, rate: Any, key: Any, steps: int, optimizer: Optimizer = clipped_adam
+) -> Any:
+    """Returns the parameters after `steps` steps, while the learning rate falls to nothing."""
+    made = optimizer(lambda step: rate * (1 - step / steps))
+    state = init_state(params, made, key, carry)
+    return lax.scan(make_step(loss_fn, made), state, length=steps)[0].params
+
+
+def on_sequences(
+    cell: lj.Cell,
+    task: Task,
+    test_task: Task,
+    *,
+    steps: int,
+    batch: int,
+    tested: int,
+    validation_task: Task | None = None,
+    optimizer: Optimizer = clipped_adam,
+) -> Figures:
+    """A run on fresh sequences; tested on `tested` sequences of `test_task`, and validated on as many others."""
     network = Network(lj.Recurrent(cell), Linear(cell.output_shape[0], task.output_size))
 
     def judged(task: Task, params: Any, key: Any, count: int) -> tuple:
@@ -40,9 +56,9 @@ def on_sequences(cell: lj.Cell, task: Task, test_task: Task, *, steps: int, batc
         return task.loss(*judged(task, params, key, batch)), (carry, {})
 
     def run(rate: Any, key: Any) -> dict[str, Any]:
-        params = train(loss_fn, network.init(key), None, rate, key, steps)
+        params = train(loss_fn, network.init(key), None, rate, key, steps, optimizer)
         test = judged(test_task, params, jax.random.key(1), tested)
-        error = test_task.error(*judged(test_task, params, jax.random.key(2), tested))
+        error = test_task.error(*judged(validation_task or test_task, params, jax.random.key(2), tested))
         validation = jnp.fmin(error, test_task.chance)
         return {"validation": validation, "error": test_task.error(*test), "solved": test_task.solved(*test)}
 

@@ -1,8 +1,10 @@
 """The three experiments on gates: a few steps of each, and all that their files should hold."""
 
+import dataclasses
 import json
 import re
 
+import jax
 import matplotlib
 import numpy as np
 import pytest
@@ -22,6 +24,14 @@ STREAMS = {
     "limit": 2000,
 }
 ADDING = {"adding_length": 4, "adding_steps": 2, "adding_batch": 2, "adding_tested": 3}
+TEXT = {
+    "text_hidden": 2,
+    "text_rates": (0.01, 0.1),
+    "text_steps": 2,
+    "text_batch": 2,
+    "text_length": 5,
+    "text_tested": 3,
+}
 FUNCTIONS = {"functions": (("triangle", 4),), "units": (1,), "periods": 1, "test_periods": 2}
 
 
@@ -74,16 +84,35 @@ def test_continual_reber_says_how_far_streams_come_and_what_the_memory_does(tmp_
     assert memory["1997 cell"] > 10 * memory["1997 cell, reset"]
 
 
-def test_lstm_variants_have_two_tasks_each(tmp_path, monkeypatch):
+def test_lstm_variants_have_three_tasks_each(tmp_path, monkeypatch):
     names = ["vanilla", "FGR"]  # of nine: each is a program to compile
+    (tmp_path / "text").write_text("abcd\nab\n" * 200)
     every = lstm_variants.variants(7, 3)
     assert list(every) == ["vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "NP", "CIFG", "FGR"]
     assert len(set(every.values())) == 9
     monkeypatch.setattr(lstm_variants, "variants", lambda *size: {name: every_variant(*size)[name] for name in names})
-    lstm_variants.run(lstm_variants.Settings(**STREAMS, **ADDING, directory=tmp_path))
-    runs = results(tmp_path, "lstm_variants")
+    given = {**STREAMS, **ADDING, **TEXT, "text": str(tmp_path / "text"), "directory": tmp_path / "found"}
+    report = lstm_variants.run(lstm_variants.Settings(**given))
+    runs = results(tmp_path / "found", "lstm_variants")
     check_choice(runs, continual_reber.REBER, names)
     check_choice(runs, "adding", names)
+    check_choice(runs, lstm_variants.TEXT, names)
+    check_choice(runs, lstm_variants.CLIPPED, ["vanilla"])
+    entropy = -sum(n / 8 * np.log2(n / 8) for n in (2, 2, 1, 1, 2))
+    assert f"by frequency alone {entropy:.2f} bits" in report
+
+
+def test_passages_are_of_the_text_and_each_character_follows_the_last(tmp_path):
+    (tmp_path / "text").write_text("abcdefghij" * 100)
+    settings = lstm_variants.Settings(text=str(tmp_path / "text"), text_length=7)
+    train, validation, test = lstm_variants.passages(settings)
+    assert [part.ids.size for part in (train, validation, test)] == [900, 50, 50]
+    inputs, targets, mask = train.sample(jax.random.key(0), 50)
+    told = np.asarray(inputs).argmax(-1)
+    assert told.shape == targets.shape == (7, 50) and np.asarray(mask).all() and (np.asarray(inputs).sum(-1) == 1).all()
+    assert (told[1:] == targets[:-1]).all() and (targets == (told + 1) % 10).all()
+    with pytest.raises(ValueError, match=r"`text_length`: expected less than the 50 characters .*, got 50"):
+        lstm_variants.passages(dataclasses.replace(settings, text_length=50))
 
 
 def test_peepholes_compares_networks_of_each_size(tmp_path):
