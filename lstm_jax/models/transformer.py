@@ -12,6 +12,7 @@ from lstm_jax import checks, inits
 from lstm_jax.cells.call import check_params
 from lstm_jax.cells.dense import biased, dot, matrix
 from lstm_jax.cells.layer_norm import normalise
+from lstm_jax.models.embedding import valid_steps
 from lstm_jax.types import Array
 
 WEIGHTS = inits.Glorot()
@@ -154,19 +155,15 @@ class Transformer:
             if value is not None:
                 raise checks.fail(name, "None: a Transformer runs no loop to cut", checks.describe(value))
         time, *batch = xs.shape[:-1]
-        valid = None
-        if lengths is not None:
-            checks.lengths("lengths", lengths, tuple(batch))
-            steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * len(batch), 1)
-            valid = steps < jnp.asarray(lengths).astype(jnp.int32)[..., None]
-            xs = jnp.where(valid, xs, jnp.zeros_like(xs))  # nothing reads them, but NaN times zero is NaN
+        valid = valid_steps(lengths, xs.shape[:-1])[..., None]
+        xs = jnp.where(valid, xs, jnp.zeros_like(xs))  # nothing reads what is not valid, but NaN times zero is NaN
 
         def attend(block: int, q: Array, k: Array, v: Array) -> Array:
             return attention(q, k, v, is_causal=True, implementation=implementation)
 
         ys = self._run(params, xs.reshape(time, -1, self.input_size).swapaxes(0, 1), jnp.int32(0), attend)
         ys = ys.swapaxes(0, 1).reshape(time, *batch, self.size)
-        return (), ys if valid is None else jnp.where(valid, ys, jnp.zeros_like(ys))
+        return (), jnp.where(valid, ys, jnp.zeros_like(ys))
 
     def step(self, params: TransformerParams, carry: tuple, x: Array) -> Any:
         """Raises ValueError: there is no carry to step from; `decode` takes steps."""
