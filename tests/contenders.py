@@ -134,7 +134,8 @@ IMPLEMENTATIONS = tuple(lj.kernels.TABLE)
 
 
 def serves(implementation: str, cell: Any, dtype: str = "float32") -> bool:
-    return lj.kernels.refusal(implementation, cell, dtype) is None
+    """Whether an implementation takes every call of a cell: one that refuses resets has tests of its own."""
+    return lj.kernels.refusal(implementation, cell, dtype, resets=True) is None
 
 
 def keeps_history(implementation: str) -> bool:

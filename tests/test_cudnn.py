@@ -1,4 +1,4 @@
-"""cuDNN's LSTM without a GPU: jax's own reference stands in for the two calls, and refuses to be read past a length."""
+"""cuDNN's LSTM: without a GPU jax's own reference stands in for the two calls, and refuses to be read past a length."""
 
 import re
 from typing import Any
@@ -53,6 +53,10 @@ def backward(*args):
 
 @pytest.fixture(scope="module", autouse=True)
 def on_a_gpu():
+    if jax.default_backend() == "gpu":
+        with jax.default_matmul_precision("highest"):  # cuDNN's own choice is TF32
+            yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rnn, "lstm_fwd", forward)
         patch.setattr(rnn, "lstm_bwd", backward)
