@@ -87,7 +87,7 @@ def measure(
                 advance(f"{case.task} {case.length}: {case.cell}")
                 rows[case] = _row(case, *compiled)
                 cache.write(kept, described(case), rows[case])
-    return [rows[case] | {"tried": SUITE[case.task].tried} for case in found if case in rows]
+    return [rows[case] | _said(case) for case in found if case in rows]
 
 
 def _slices(found: list[Case], size: int) -> Iterator[list[Case]]:
@@ -235,8 +235,6 @@ def _row(case: Case, facts: Facts, settings: tuple, program: Program) -> dict[st
         )
     return {
         **dataclasses.asdict(case),
-        "group": entry.group,
-        "control": entry.control,
         "parameters": outcome.parameters,
         "batch": budget.batch,
         "period": budget.period,
@@ -247,16 +245,17 @@ def _row(case: Case, facts: Facts, settings: tuple, program: Program) -> dict[st
         "chance": facts.chance,
         "figure": facts.figure,
         "further_chance": {str(n): _tested(entry, n).chance for n in entry.further},
-        "published": _published(entry, case.length),
         "best": _best(found, outcome),
         "settings": found,
     }
 
 
-def _published(entry: Entry, length: int) -> dict[str, Any] | None:
-    if entry.published is None or length not in entry.published.sequences:
-        return None
-    return {"sequences": entry.published.sequences[length], "source": entry.published.source}
+def _said(case: Case) -> dict[str, Any]:
+    """What the suite says of a task beside its settings: no part of a run, so that a kept one is never out of date."""
+    entry = SUITE[case.task]
+    sequences = entry.published.sequences.get(case.length) if entry.published else None
+    published = {"sequences": sequences, "source": entry.published.source} if entry.published and sequences else None
+    return {"group": entry.group, "control": entry.control, "published": published, "tried": entry.tried}
 
 
 def _best(found: list[dict], outcome: Outcome) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 ACCURACY_NOTE = """\
 The best setting is the one with most seeds solved, then with the lowest error (for images: on the validation set).
 Steps and seconds to solve are medians over the seeds that did; seconds share the run's time evenly over its steps, and
-all settings and seeds of a run train at once. A run stops when every seed of one setting is solved.
+all settings and seeds of a run train at once. A run stops when every seed of one setting is solved; one whose learning
+rate falls to zero takes all its steps.
 """
 SETTINGS_NOTE = """\
 A run stops when one setting is solved in all seeds; the other settings of the same run are then shown as they stood.

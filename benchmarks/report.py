@@ -69,10 +69,9 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         f"`{result['command']}`, {result['seconds']:.0f} s in all{_kept(result)}.\n",
     ]
     if rows := result.get("accuracy"):
-        parts += ["## What they remember\n", "\n".join(f"- {line}" for line in remembered.verdicts(rows)) + "\n"]
+        parts += ["## What they remember\n", bullets(remembered.verdicts(rows))]
         if lines := remembered.tried(rows):
-            parts += ["Also tried, without solving them:\n"]
-            parts += ["\n".join(f"- {line}" for line in lines) + "\n"]
+            parts += ["Also tried, without solving them:\n", bullets(lines)]
         if left := result.get("runs_left"):
             parts += [f"{left} runs of this suite are left; the same command goes on where this one ended.\n"]
         parts += [text for name, text in captions.items() if name.startswith(("accuracy", "learning_curves"))]
@@ -86,7 +85,7 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
             parts += [f"### {title}\n", note, table(lines)] if lines else []
     if result.get("throughput"):
         rows = result["throughput"]
-        parts += ["## How fast they are\n", "\n".join(f"- {line}" for line in speed_verdicts(rows)) + "\n"]
+        parts += ["## How fast they are\n", bullets(speed_verdicts(rows))]
         parts += [captions["throughput.png"]] if "throughput.png" in captions else []
         parts += ["### Whole sequences\n", THROUGHPUT_NOTE, table(throughput_table(rows))]
         parts += ["### One step at batch 1, 256 units\n", table(step_table(rows))]
@@ -210,6 +209,11 @@ def _cases(rows: list[dict], *, step: bool) -> list[tuple[dict, dict[str, dict]]
             key = tuple(row.get(k) for k in CASE)
             cases.setdefault(key, {})[row["contender"]] = row
     return [(case.pop(OURS), case) for case in cases.values()]
+
+
+def bullets(lines: list[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines) + "\n"
 
 
 def table(rows: list[dict]) -> str:

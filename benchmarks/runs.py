@@ -113,8 +113,8 @@ def build(
 ) -> Program:
     """Compiles the training of every setting with every seed at once; `layers` maps an initialisation to its layer.
 
-    The run stops when all seeds of one setting are solved, or when the budget is spent. The layers differ in their
-    initialisers alone, and the equations of the first serve all.
+    The run stops when all seeds of one setting are solved, or when the budget is spent; where the rate falls, it always
+    falls to zero. The layers differ in their initialisers alone, and the equations of the first serve all.
     """
     networks = {
         name: Network(layer, readout(layer.output_shape[-1], problem.output_size), at=problem.at)
@@ -157,7 +157,7 @@ def build(
 
     def going(p: _Progress) -> Any:
         latest = p.solved[:, :, jnp.maximum(p.look - 1, 0)]
-        return (p.look < looks) & ~jnp.any(jnp.all(latest, axis=1))
+        return (p.look < looks) & (budget.decay | ~jnp.any(jnp.all(latest, axis=1)))
 
     def advance(test: Any, rates: Any, p: _Progress) -> _Progress:
         states, loss = trained(rates, p.states)

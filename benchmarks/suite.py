@@ -38,7 +38,8 @@ class Entry:
     period: int = 20
     """Steps between two looks at the test sequences."""
     decay: bool = False
-    """Whether the learning rate falls to zero over the steps: for a task whose last errors are the rate's own noise."""
+    """Whether the learning rate falls to zero over the steps, of which a run then takes all: for a task whose last
+    errors are the rate's own noise."""
     tested: int = 512
     """Test sequences."""
     make_test: Callable[[int], Any] | None = None
@@ -351,14 +352,13 @@ SUITE: dict[str, Entry] = {
         "state",
         lambda length: tasks.WordProblem(length, swaps=True),
         128,
-        {"full": {20: 6000}},
+        {"full": {20: 12_000}},
         cells=LINEAR,
         rates=(3e-3,),
         batch=32,
-        period=50,
+        period=100,
         decay=True,
         tested=256,
-        tried="a learning rate of 0.01, rates that do not fall, and all 120 elements of the group as inputs",
         make_test=lambda length: tasks.WordProblem(length, shortest=length, swaps=True),
         further=(40, 80, 160),
         control=True,

@@ -1,5 +1,6 @@
 """The suite's runs: which there are, how one is kept, what stops them, what a row says."""
 
+import dataclasses
 import itertools
 import json
 
@@ -93,6 +94,8 @@ def test_a_kept_run_is_not_run_again(rows, monkeypatch):
     kept, measured = rows
     monkeypatch.setattr(accuracy, "_compile", lambda *_: pytest.fail("compiled anew"))
     assert measure(CASES, nothing, kept=kept) == measured
+    monkeypatch.setitem(SUITE, "tiny", dataclasses.replace(TINY, control=True, tried="more"))
+    assert measure(CASES, nothing, kept=kept) == [row | {"control": True, "tried": "more"} for row in measured]
     with pytest.raises(pytest.fail.Exception):
         measure(CASES, nothing, kept=kept, fresh=True)
 

@@ -83,9 +83,9 @@ def test_the_budget_ends_a_run_that_solves_nothing(outcome):
     assert outcome.parameters == 3 * (2 * 4 + 4 * 4 + 4) + 4 + 4 + 1
 
 
-def test_a_solved_setting_ends_the_run_at_its_look():
-    outcome = build(problem(solved=True), LAYERS, SETTINGS, 2, BUDGET)()
-    assert outcome.solved.shape == (2, 2, 1) and outcome.solved.all()
+def test_a_solved_setting_ends_the_run_at_its_look_unless_its_rate_has_yet_to_fall(decay):
+    outcome = build(problem(solved=True), LAYERS, SETTINGS, 2, dataclasses.replace(BUDGET, decay=decay))()
+    assert outcome.solved.shape == (2, 2, 2 if decay else 1) and outcome.solved.all()
     assert np.isfinite(outcome.error).all()
 
 
