@@ -10,7 +10,7 @@ cores.
 
 The cells give o c without a squashing function, which helped both (with tanh fewer networks of either kind succeed).
 With errors cut as in the paper (`lstm_jax.analysis.Truncated`), in 6,000 to 60,000 steps, few networks of either kind
-learn a function, and neither kind more than the other.
+learn a function, now more of the one, now of the other.
 Unlike in the paper: Adam on 8 whole periods, gradients through all of them, where theirs end at the gates. A function
 has but one sequence: its first 8 periods train; 1,000 periods from the start choose the learning rate, the one of three
 with the lowest error, mean over seeds, errors above chance counting as chance, and are the test, too.
