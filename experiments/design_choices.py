@@ -126,7 +126,7 @@ def on_digits(init: Callable, logits: Callable, rows: int, settings: Settings) -
 
 
 def lstm(input_size: int, units: int) -> lj.LSTM:
-    # Not orthogonal: the QR decompositions of several layers, run at once, can wait for each other's threads for ever.
+    # Not orthogonal: many networks are drawn at once, and decompositions are made one after the other.
     return lj.LSTM(input_size, units, w_h_init=lj.inits.Glorot())
 
 

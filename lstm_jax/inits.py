@@ -6,10 +6,12 @@ A bias initialiser is called once with the names of the gates, `init(key, gates,
 """
 
 import dataclasses
+import functools
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 
 from lstm_jax import checks
 from lstm_jax.types import Array, wide
@@ -36,7 +38,15 @@ class Orthogonal:
         checks.finite("scale", self.scale)
 
     def __call__(self, key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
-        return jax.nn.initializers.orthogonal(self.scale)(key, shape, wide(dtype)).astype(dtype)
+        return _orthogonal(key, self.scale, tuple(shape), wide(dtype)).astype(dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _orthogonal(key: Array, scale: float, shape: tuple[int, int], dtype: Any) -> Array:
+    """One matrix at a time: on a CPU a batch of decompositions waits for the threads that it runs in, and two batches
+    at once, of two layers say, wait for each other for ever (jaxlib 0.10).
+    """
+    return sequential_vmap(lambda key: jax.nn.initializers.orthogonal(scale)(key, shape, dtype))(key)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Initialisers: what they promise of every gate, in every dtype."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,13 @@ def test_orthogonal_rows_or_columns_times_scale(shape):
     w = np.asarray(inits.Orthogonal(scale=2.0)(KEY, shape, jnp.float32))
     small = w @ w.T if shape[0] < shape[1] else w.T @ w
     np.testing.assert_allclose(small, 4 * np.eye(min(shape)), atol=1e-5)
+
+
+def test_no_decomposition_is_of_a_batch():
+    """Batches wait for the pool of threads that they run in: drawing two layers at once used to hang on two cores."""
+    traced = jax.jit(jax.vmap(lj.Bidirectional(lj.LSTM(3, 4)).init)).trace(jax.random.split(KEY, 3))
+    batches = re.findall(r'num_batch_dims = "(\d+)"', traced.lower(lowering_platforms=("cpu",)).as_text())
+    assert batches and set(batches) == {"0"}
 
 
 @pytest.mark.parametrize("name", CELLS)

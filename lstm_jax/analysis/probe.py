@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 
 from lstm_jax import checks
 from lstm_jax.types import Array
@@ -48,7 +49,7 @@ def fit_probe(states: Array, labels: Array, classes: int, l2: float = 1e-3) -> P
         covariance = x.T @ x / x.shape[0]
         variance = jnp.trace(covariance) / x.shape[1]
         penalty = jnp.where(variance > 0, l2 * variance, 1)  # states that are all the same tell nothing: w = 0
-        w = jnp.linalg.solve(covariance + penalty * jnp.eye(x.shape[1], dtype=x.dtype), x.T @ y / x.shape[0])
+        w = _solve(covariance + penalty * jnp.eye(x.shape[1], dtype=x.dtype), x.T @ y / x.shape[0])
         return w, mean_y - mean_x @ w
 
     return Probe(*jax.vmap(fit)(jnp.asarray(states), labels))
@@ -70,6 +71,10 @@ def probe_accuracy(probe: Probe, states: Array, labels: Array) -> Array:
         raise checks.fail("probe", f"w [{time}, {size}, classes], as the states", checks.describe(probe.w))
     scores = jnp.asarray(states) @ probe.w + probe.b[:, None]
     return (jnp.argmax(scores, -1).astype(jnp.int32) == labels).mean(1, dtype=jnp.float32)
+
+
+# One system at a time: two batches at once may wait for each other's threads for ever, as in `inits.Orthogonal`.
+_solve = jax.jit(sequential_vmap(jnp.linalg.solve))
 
 
 def _check(states: Array, labels: Array) -> Array:
