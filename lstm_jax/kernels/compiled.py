@@ -14,6 +14,7 @@ from jax.interpreters import ad
 
 from lstm_jax.kernels import loop, xla
 from lstm_jax.kernels.loop import TIMED, WEIGHT, Call, Engine, primitive, reference
+from lstm_jax.kernels.shards import by_shards
 from lstm_jax.types import Array, Carry
 
 _BY_GROUPS: tuple[list[str], list[str]] = ([], [WEIGHT])
@@ -43,8 +44,13 @@ def compiled(
         it would otherwise make a larger batch.
     """
 
+    def split(run: Callable, roles: Callable) -> Callable:
+        return run if whole else by_shards(run, roles)
+
+    plain = split(lambda call, leaves: run(call, leaves, False), Call.roles)
+
     def forward(call: Call, leaves: list) -> tuple[Carry, Any]:
-        return jax.tree.unflatten(call.out_tree(), run(call, leaves, False))
+        return jax.tree.unflatten(call.out_tree(), plain(call, leaves))
 
     # Forward with residuals: results, and what the backward loop reads.
 
@@ -60,7 +66,7 @@ def compiled(
         takes, gives = call.roles()
         return _BY_GROUPS if whole else (takes, [*gives, *[TIMED] * residuals(call)])
 
-    keep_p = primitive("recurrent_loop_kept", keep, keep_portable, keep_roles)
+    keep_p = primitive("recurrent_loop_kept", split(keep, keep_roles), keep_portable, keep_roles)
 
     def linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
         out = keep_p.bind(*leaves, call=call)
@@ -89,7 +95,7 @@ def compiled(
         more = [*takes, *[TIMED] * residuals(call), *gives]
         return _BY_GROUPS if whole else (more, [takes[place] for place in call.wanted])
 
-    back_p = primitive("recurrent_loop_back", back, back_portable, back_roles)
+    back_p = primitive("recurrent_loop_back", split(back, back_roles), back_portable, back_roles)
 
     def pullback(call: Call, leaves: list, residuals: Any, cts: Any, wanted: tuple[int, ...]) -> list[Array]:
         more = [*residuals, *jax.tree.leaves(cts)]  # these have every group

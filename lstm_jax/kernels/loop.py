@@ -102,6 +102,10 @@ class Call(NamedTuple):
         _, seq = self.indices()
         return jax.tree.leaves((seq.carry, seq.first))
 
+    def states(self) -> int:
+        """How many arrays a carry is."""
+        return len(jax.tree.leaves(self.indices()[1].carry))
+
     def out_tree(self) -> Any:
         _, seq = self.indices()
         ys = (0, seq.carry) if self.options.history else 0
@@ -113,10 +117,17 @@ class Call(NamedTuple):
         timed = Sequence(seq.xs, None, None, seq.valid, seq.resets)
         role = dict.fromkeys(jax.tree.leaves(params), WEIGHT)
         role |= dict.fromkeys(self.moving(), STATE) | dict.fromkeys(jax.tree.leaves(timed), TIMED)
-        states = len(jax.tree.leaves(seq.carry))
+        states = self.states()
         return [role[place] for place in range(len(role))], [STATE] * states + [TIMED] * (
             self.out_tree().num_leaves - states
         )
+
+    def cotangents(self, operands: list, d_params: Any, d_xs: Array, d_carry: Any, d_first: Any) -> list[Array]:
+        """Those that are wanted, in the operands' dtypes, in every group."""
+        params, seq = self.indices()
+        places = jax.tree.leaves((params, seq.xs, seq.carry, seq.first))
+        found = dict(zip(places, jax.tree.leaves((d_params, d_xs, d_carry, d_first)), strict=True))
+        return [found[place].astype(operands[place].dtype) for place in self.wanted]
 
 
 WEIGHT, STATE, TIMED = "weight", "state", "timed"  # no batch; [*batch, ...]; [time, *batch, ...]

@@ -215,7 +215,7 @@ def _run(call: Call, leaves: list, keep: bool) -> list[Array]:
 
 
 def _back(call: Call, operands: list) -> list[Array]:
-    cell, n, states = call.cell, call.tree.num_leaves, _states(call)
+    cell, n, states = call.cell, call.tree.num_leaves, call.states()
 
     def one(operands: list) -> list[Array]:
         params, seq = call.parts(operands[:n])
@@ -274,17 +274,9 @@ def _back(call: Call, operands: list) -> list[Array]:
         )
         d_params, d_xs = pullback(_unrows(batch, True, slots))
         d_carry, d_first = _unrows(batch, False, d_state)
-        p, at = call.indices()
-        places = jax.tree.leaves((p, at.xs, at.carry, at.first))
-        found = dict(zip(places, jax.tree.leaves((d_params, d_xs, d_carry, d_first)), strict=True))
-        return [found[place].astype(operands[place].dtype) for place in call.wanted]
+        return call.cotangents(operands, d_params, d_xs, d_carry, d_first)
 
     return call.lift(one)(operands)
 
 
-def _states(call: Call) -> int:
-    """Arrays of a carry."""
-    return len(jax.tree.leaves(call.indices()[1].carry))
-
-
-ENGINE = compiled("tpu", _run, _back, residuals=_states, platform="tpu")
+ENGINE = compiled("tpu", _run, _back, residuals=Call.states, platform="tpu")

@@ -48,25 +48,25 @@ class _Axes:
         lead = {TIMED: 1 + len(self.batch), STATE: len(self.batch), WEIGHT: 0}[role]
         return self.operands[place].shape[self.call.depth(place) + lead :]
 
-    def flat(self, place: int | None, role: str, dtype: Any = jnp.float32) -> tuple[str, Array]:
-        """An operand's role, and the operand as `[groups or 1, ...]`; absent it is an array of no elements."""
+    def flat(self, place: int | None, role: str, dtype: Any = jnp.float32) -> Array:
+        """An operand as `[groups or 1, ...]`; absent it is an array of no elements."""
         if place is None:
-            return WEIGHT, jnp.zeros((0,), dtype)
+            return jnp.zeros(NOTHING, dtype)
         shared = self.call.depth(place) == 0
         x = self.operands[place] if shared else self.call.spread(place, self.operands)
-        _, (groups, *shape) = self.out(role, *self._features(place, role))
-        return role, x.reshape(1 if shared else groups, *shape).astype(dtype)
+        groups, *shape = self.like(place, role)
+        return x.reshape(1 if shared else groups, *shape).astype(dtype)
 
-    def masks(self, seq: Any) -> list[tuple[str, Array]]:
+    def masks(self, seq: Any) -> list[Array]:
         return [self.flat(place, TIMED, jnp.bool_) for place in (seq.valid, seq.resets)]
 
-    def out(self, role: str, *last: int) -> tuple[str, tuple[int, ...]]:
-        """A result's role and shape."""
+    def out(self, role: str, *last: int) -> tuple[int, ...]:
+        """A result's shape."""
         batch = math.prod(self.batch)
-        return role, (math.prod(self.sizes), *{TIMED: (self.time, batch), STATE: (batch,), WEIGHT: ()}[role], *last)
+        return math.prod(self.sizes), *{TIMED: (self.time, batch), STATE: (batch,), WEIGHT: ()}[role], *last
 
-    def like(self, place: int, role: str) -> tuple[str, tuple[int, ...]]:
-        """A result's role and shape: the cotangent of an operand in every group."""
+    def like(self, place: int, role: str) -> tuple[int, ...]:
+        """The shape of an operand's cotangent in every group."""
         return self.out(role, *self._features(place, role))
 
     def unflat(self, x: Array, role: str, dtype: Any) -> Array:
@@ -115,7 +115,7 @@ def _back(call: Call, operands: list) -> list[Array]:
     asked = [seq.xs, *_weights(params), h0, c0, h1, c1]
     always = {h0, c0, h1, c1}
 
-    def result(place: int | None) -> tuple[str, tuple[int, ...]]:
+    def result(place: int | None) -> tuple[int, ...]:
         if place is None or place not in always | set(call.wanted):
             return NOTHING
         return axes.like(place, takes[place])
