@@ -162,9 +162,9 @@ def matrix(init: inits.WeightInit, key: Array, rows: int, gates: int, columns: i
     return jnp.moveaxis(drawn, 0, 1).reshape(rows, -1)
 
 
-def split_gates(a: Array, gates: int) -> list[Array]:
-    """Cuts `[*batch, gates * hidden_size]` into its gates."""
-    return jnp.split(a, gates, axis=-1)
+def split_gates(a: Array | tuple[Array, ...], gates: int) -> list[Array]:
+    """Cuts `[*batch, gates * hidden_size]` into its gates; a tuple of them is what a kernel has cut already."""
+    return list(a) if isinstance(a, tuple) else jnp.split(a, gates, axis=-1)
 
 
 def like(carry: Carry, new: Carry) -> Carry:

@@ -59,13 +59,13 @@ class LSTM(MemoryCell):
     def preactivate(self, params: LSTMParams, carry: LSTMCarry, z: Array) -> Array:
         return z + dot(carry.h, params.w_h)
 
-    def update(self, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
+    def update(self, carry: LSTMCarry, a: Array | tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         h, c = gated(carry.c, a)
         return like(carry, LSTMCarry(h, c)), h
 
 
-def gated(c: Array, a: Array) -> tuple[Array, Array]:
+def gated(c: Array, a: Array | tuple[Array, ...]) -> tuple[Array, Array]:
     """Returns h' and c' of an LSTM from its memory and its four pre-activations."""
     i, f, g, o = split_gates(a, 4)
-    c = jax.nn.sigmoid(f) * c.astype(a.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
+    c = jax.nn.sigmoid(f) * c.astype(f.dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c

@@ -35,6 +35,8 @@ class Kernel(NamedTuple):
     """Where not, it is taken by name alone."""
     missing: Callable[[], str | None] = lambda: None
     """Why it is not installed, None where it is."""
+    limits: Callable[[Any, str], str | None] = lambda cell, dtype: None
+    """Why it does not serve a cell of this size in this dtype, None where it does."""
 
 
 _SPLITS = ("splits", "whose step splits into products and the rest")
@@ -44,6 +46,18 @@ def _run_tpu(*call: Any) -> tuple[Carry, Any]:
     from lstm_jax.kernels import tpu  # Pallas, which takes as long to import as all of this library
 
     return tpu.run_tpu(*call)
+
+
+def _run_mosaic(*call: Any) -> tuple[Carry, Any]:
+    from lstm_jax.kernels import mosaic_gpu
+
+    return mosaic_gpu.run_mosaic(*call)
+
+
+def _limits_mosaic(cell: Any, dtype: str) -> str | None:
+    from lstm_jax.kernels import mosaic_gpu
+
+    return mosaic_gpu.limits(cell, dtype)
 
 
 # The first that serves a call is the one that `implementation=None` takes. "cpu" is ahead at every shape of
@@ -72,6 +86,17 @@ TABLE = {
         carries=False,
         measured=False,
         missing=cudnn.missing,
+    ),
+    "mosaic_gpu": Kernel(
+        _run_mosaic,
+        cells=(LSTM, GRU, Elman),
+        needs=_SPLITS,
+        platforms=("gpu",),
+        dtypes=("float32", "bfloat16"),
+        history=False,
+        varying=False,
+        measured=False,
+        limits=_limits_mosaic,
     ),
     "tpu": Kernel(
         _run_tpu,
@@ -123,6 +148,8 @@ def refusal(
         return f"`cell`: {name!r} serves cells {kernel.needs[1]} (`{kernel.needs[0]}`), got {cell}"
     if kernel.dtypes is not None and dtype is not None and str(dtype) not in kernel.dtypes:
         return f"`xs`: {name!r} serves {', '.join(kernel.dtypes)}, got {dtype}"
+    if dtype is not None and (why := kernel.limits(cell, str(dtype))) is not None:
+        return why
     if return_history and not kernel.history:
         return f"`return_history`: {name!r} does not serve it"
     if varying and not kernel.varying:
