@@ -19,7 +19,7 @@ from jax.custom_batching import sequential_vmap
 from jax.experimental import rnn
 
 from lstm_jax.cells.lstm import LSTMCarry, LSTMParams
-from lstm_jax.kernels import loop, xla
+from lstm_jax.kernels import loop
 from lstm_jax.kernels.compiled import compiled
 from lstm_jax.kernels.loop import Call
 from lstm_jax.kernels.xla import Options, Sequence, select
@@ -39,8 +39,6 @@ class _Options(Options):
 
 def run_cudnn(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
     """The same results as `xla.run` up to rounding, for LSTMs without resets; reverse mode, any order."""
-    if seq.xs.size == 0:
-        return xla.run(cell, options, params, seq)
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return loop.run(ENGINE, cell, _Options(**vars(options), precision=precision), params, seq)
 

@@ -135,7 +135,10 @@ WEIGHT, STATE, TIMED = "weight", "state", "timed"  # no batch; [*batch, ...]; [t
 
 def run(engine: Engine, cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
     """Runs a split cell by an engine: the same numbers as `xla.run`; reverse mode, any order."""
-    leaves, tree = jax.tree.flatten((params, seq._replace(keys=None)))  # split cells of the table draw nothing
+    seq = seq._replace(keys=None)  # split cells of the table draw nothing
+    if seq.xs.size == 0:  # there is nothing to be fast at, and not every compiled loop takes arrays of no elements
+        return xla.run(cell, options, params, seq)
+    leaves, tree = jax.tree.flatten((params, seq))
     call = Call(engine, cell, options, tree)
     return jax.tree.unflatten(call.out_tree(), loop_p.bind(*leaves, call=call))
 

@@ -22,7 +22,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.kernels import loop, xla
+from lstm_jax.kernels import loop
 from lstm_jax.kernels.compiled import compiled
 from lstm_jax.kernels.loop import Call
 from lstm_jax.kernels.xla import Options, Sequence, select
@@ -44,8 +44,6 @@ INTERPRET = False
 
 def run_tpu(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
     """The same numbers as `xla.run`; reverse mode, any order."""
-    if seq.xs.size == 0:
-        return xla.run(cell, options, params, seq)
     return loop.run(ENGINE, cell, options, params, seq)
 
 
