@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax.kernels import mosaic_gpu
-from lstm_jax.kernels.mosaic_gpu import plan
+from lstm_jax.kernels.mosaic_gpu import exchange, plan
 from tests.contenders import BASE, close, draw, run, weigh
 
 SOME = ["lstm", "gru", "elman-tanh"]
@@ -64,7 +65,7 @@ def test_what_workers_compute_together_is_the_product(name, dtype, hidden):
         cut = plan.fit(hidden, gates, dtype, back)
         pieces = jnp.pad(published, [(0, 0), (0, 0), (0, cut.hidden - hidden)])
         pieces = pieces.reshape(5, -1, cut.workers, cut.units).swapaxes(1, 2).reshape(5, cut.rows)
-        numbers = mosaic_gpu.split(pieces.astype(jnp.float32), cut.parts)
+        numbers = exchange.split(pieces.astype(jnp.float32), cut.parts)
         weights = mosaic_gpu._weights(w_h, cut).astype(jnp.float32)
         together = []
         for worker in weights:
@@ -92,7 +93,10 @@ def traced(cell, arrays):
 def test_mosaic_takes_them(name, hidden, dtype):
     cell = BASE[name].make(3, hidden)
     lowered = traced(cell, draw(cell, 4, (70,), jnp.dtype(dtype))).lower(lowering_platforms=("cuda",))
-    assert lowered.as_text().count("mosaic_gpu_v2") == 2  # forward and backward
+    text = lowered.as_text()
+    assert text.count("mosaic_gpu_v2") == 2  # forward and backward
+    # XLA for GPUs takes a cast to bfloat16 and back for nothing: what is split must say that it is rounded.
+    assert ("reduce_precision" in text) == (dtype == "float32")
 
 
 def test_mosaic_takes_them_where_float64_is_allowed(x64):
@@ -120,6 +124,29 @@ def test_what_it_does_not_serve(cell, dtype, options, message):
     arrays = draw(cell, dtype=jnp.dtype(dtype))._replace(lengths=None, resets=None, reset_carry=None)
     with pytest.raises(NotImplementedError, match=message):
         run(cell, arrays, implementation="mosaic_gpu", **options)
+
+
+def test_other_gpus_are_refused(monkeypatch):
+    ampere = types.SimpleNamespace(compute_capability="8.0")
+    monkeypatch.setattr(mosaic_gpu, "gpus", lambda: [ampere])
+    with pytest.raises(NotImplementedError, match=r"compute capability 9\.0, got 8\.0"):
+        lj.kernels.explain(lj.LSTM(3, 4), jnp.zeros((2, 3)), implementation="mosaic_gpu")
+
+
+@pytest.mark.parametrize("axis", ["team", "worker", "thread"])
+def test_a_mesh_may_name_its_axes_as_it_likes(axis):
+    mesh = jax.make_mesh((2,), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
+    cell = lj.LSTM(3, 200)
+    params, xs, *_ = draw(cell, 4, (70,))
+
+    def inside(params, xs):
+        return lj.scan(cell, params, xs, implementation="mosaic_gpu")[1]
+
+    spread = jax.shard_map(
+        inside, mesh=mesh, in_specs=(jax.P(), jax.P(None, axis)), out_specs=jax.P(None, axis), check_vma=False
+    )
+    text = jax.jit(spread).trace(params, xs).lower(lowering_platforms=("cuda",)).as_text()
+    assert "uses_xla_collective_metadata = false" in text
 
 
 def test_products_in_full_precision_are_refused():

@@ -1,6 +1,9 @@
 """Batches that are spread over devices: every compiled loop runs its own shard, and nothing is gathered."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +88,31 @@ def test_a_batch_of_two_axes_is_spread_along_either(compiled, spec):
     close((gradients, ys), program("xla")(params, xs))
     assert tuple(ys.sharding.spec)[: len(spec)] == tuple(spec)
     assert "all-gather" not in program(compiled).lower(params, spread).compile().as_text()
+
+
+def test_an_axis_of_the_mesh_that_xla_splits(compiled):
+    """A batch of 2 x 4, cut from one of 8 that is spread over four devices: two of them along each axis."""
+    if jax.device_count() < 4:
+        pytest.skip("wants four devices: the next test runs it")
+    cell = CELLS["lstm"].make(3, 8)
+    params, xs, *_ = draw(cell, 5, (8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(xs, jax.NamedSharding(mesh, jax.P(None, "data")))
+
+    def graded(implementation, xs):
+        def loss(p, x):
+            return jnp.sum(lj.scan(cell, p, x.reshape(5, 2, 4, 3), implementation=implementation)[1] ** 2)
+
+        return jax.jit(jax.grad(loss))(params, xs)
+
+    close(graded(compiled, spread), graded("xla", xs))
+
+
+def test_with_four_devices():
+    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=4")
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", "xla_splits", __file__]
+    done = subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
 
 
 def test_what_groups_share_is_split_too(compiled):

@@ -1,7 +1,6 @@
 """Batches that are spread over devices: each device runs its own shard, and nothing is gathered."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,8 @@ from lstm_jax.kernels.loop import TIMED, WEIGHT, Call
 from lstm_jax.types import Array
 
 Run = Callable[[Call, list], list[Array]]
-Names = tuple[Any, ...]
-"""For every axis of a batch the mesh axes along which it is spread, as in a PartitionSpec."""
+Names = tuple[str | None, ...]
+"""For every axis the mesh axis along which it is spread."""
 
 
 def by_shards(run: Run, roles: Callable[[Call], tuple[list[str], list[str]]]) -> Run:
@@ -52,15 +51,11 @@ def _split(run: Callable, call: Call, shapes: tuple, roles: tuple[list[str], lis
         return tuple(NamedSharding(mesh, spec) for spec, _ in zip(specs, arrays, strict=True))
 
     def partition(mesh: Any, operands: Any, _: Any) -> tuple:
-        given = operands[seq.xs].sharding
-        if mesh.empty:  # under `jax.set_mesh`, with no argument on that mesh: what is split has no name
-            mesh, names = Mesh(np.array(list(given.device_set)), ("all",)), (None,) * batch
-        else:
-            start = starts[seq.xs]
-            spread = (tuple(given.spec) + (None,) * shapes[seq.xs].ndim)[start : start + batch]
-            sizes = shapes[seq.xs].shape[start : start + batch]
-            names = tuple(_dividing(mesh, name, size) for name, size in zip(spread, sizes, strict=True))
-        added = tuple(axis for name in names for axis in _axes(name))
+        given, start = operands[seq.xs].sharding, starts[seq.xs]
+        mesh, spread = _tiles(given, shapes[seq.xs].ndim)
+        sizes = shapes[seq.xs].shape[start : start + batch]
+        names = tuple(_dividing(mesh, name, size) for name, size in zip(spread[start:], sizes, strict=False))
+        added = tuple(name for name in names if name is not None)
 
         def local(*operands: Array) -> tuple[Array, ...]:
             out = zip(whole(*operands), gives, strict=True)
@@ -80,7 +75,7 @@ def _split(run: Callable, call: Call, shapes: tuple, roles: tuple[list[str], lis
     rule = f"{factors('in', shapes, starts)} -> {factors('out', results, ends)}"
     others = tuple(n for n in rule.replace(",", " ").replace("->", " ").split() if not n.startswith("batch"))
     split = custom_partitioning(whole)
-    split.def_partition(partition, sharding_rule=rule, need_replication_factors=others)
+    split.def_partition(partition, sharding_rule=rule, need_replication_factors=others, decode_shardings=False)
     return split
 
 
@@ -88,10 +83,21 @@ def _start(role: str, depth: int) -> int | None:
     return None if role == WEIGHT else depth + (role == TIMED)
 
 
-def _axes(name: Any) -> tuple[str, ...]:
-    return (name,) if isinstance(name, str) else tuple(name or ())
+def _tiles(sharding: Any, axes: int) -> tuple[Mesh, Names]:
+    """A mesh with an axis for each axis of an array, and the names of those along which it is spread.
+
+    XLA may split an axis of the caller's mesh in two, which no PartitionSpec can say; that is why jax is asked for the
+    sharding as XLA has it.
+    """
+    tiles, devices = sharding._to_xla_hlo_sharding(axes), np.array(list(sharding._device_assignment))
+    if tiles.is_replicated():
+        return Mesh(devices, ("all",)), (None,) * axes
+    shape = tiles.tile_assignment_dimensions()
+    names = tuple(f"tile{i}" for i in range(len(shape)))
+    mesh = Mesh(devices[np.array(tiles.tile_assignment_devices())].reshape(shape), names)
+    return mesh, tuple(name if mesh.shape[name] > 1 else None for name in names[:axes])
 
 
-def _dividing(mesh: Mesh, name: Any, size: int) -> Any:
-    """The mesh axes of an axis whose shards are alike: XLA fills a last one up with rows that must not count."""
-    return None if size % math.prod(mesh.shape[axis] for axis in _axes(name)) else name
+def _dividing(mesh: Mesh, name: str | None, size: int) -> str | None:
+    """The mesh axis of an axis whose shards are alike: XLA fills a last one up with rows that must not count."""
+    return None if name is None or size % mesh.shape[name] else name

@@ -23,14 +23,15 @@ from lstm_jax.kernels import loop
 from lstm_jax.kernels.compiled import compiled
 from lstm_jax.kernels.loop import Call
 from lstm_jax.kernels.mosaic_gpu import loops
-from lstm_jax.kernels.mosaic_gpu.exchange import split
 from lstm_jax.kernels.mosaic_gpu.gates import gates_of
-from lstm_jax.kernels.mosaic_gpu.plan import ROWS, Plan, fit
+from lstm_jax.kernels.mosaic_gpu.plan import ROWS, Plan, fit, gpus
 from lstm_jax.kernels.xla import Options, Sequence, select
 from lstm_jax.types import Array, Carry, Params
 
 EXACT = ("highest", "float32", "F32_F32_F32")
 """Precisions of products that these kernels have not."""
+HOPPER = "9.0"
+"""The compute capability whose instructions these are."""
 
 
 def run_mosaic(cell: Any, options: Options, params: Params, seq: Sequence) -> tuple[Carry, Any]:
@@ -42,7 +43,10 @@ def limits(cell: Any, dtype: str) -> str | None:
     """Why a call is not served, None where it is."""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     if dtype == "float32" and precision in EXACT:
-        return f"`jax_default_matmul_precision`: 'mosaic_gpu' multiplies float32 to about 2^-17, got {precision!r}"
+        return f"`jax_default_matmul_precision`: 'mosaic_gpu' multiplies to about 2^-17 in its loops, got {precision!r}"
+    others = {kind for gpu in gpus() if (kind := getattr(gpu, "compute_capability", HOPPER)) != HOPPER}
+    if others:
+        return f"platform: 'mosaic_gpu' serves compute capability {HOPPER}, got {', '.join(sorted(others))}"
     if _fits(cell, cell.hidden_size, dtype):
         return None
     most = next(n for n in range(cell.hidden_size, 0, -1) if _fits(cell, n, dtype))
@@ -98,7 +102,10 @@ def _weights(w_h: Array, plan: Plan) -> Array:
     else:
         w = w.reshape(plan.rows, plan.gates, plan.workers, plan.units)
     w = w.transpose(2, 0, 1, 3).reshape(plan.workers, plan.chunks, plan.chunk, plan.columns)
-    return jnp.stack(split(w, plan.parts), 1)
+    if plan.parts == 1:
+        return w[:, None].astype(jnp.bfloat16)
+    high = jax.lax.reduce_precision(w, 8, 7)  # XLA may drop a cast there and back, and the rest would be zero
+    return jnp.stack([high, w - high], 1).astype(jnp.bfloat16)
 
 
 def _grouped(call: Call, fn: Any, operands: list) -> Any:

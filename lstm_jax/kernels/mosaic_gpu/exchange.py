@@ -30,7 +30,7 @@ PAIRS = ((0, 0), (0, 1), (1, 0))
 
 
 def split(x: Array, parts: int) -> tuple[Array, ...]:
-    """Returns bfloat16 numbers whose sum is x, but for rounding."""
+    """Returns bfloat16 numbers whose sum is x, but for rounding; inside a kernel, where a cast is a cast."""
     high = x.astype(jnp.bfloat16)
     return (high,) if parts == 1 else (high, (x - high.astype(x.dtype)).astype(jnp.bfloat16))
 

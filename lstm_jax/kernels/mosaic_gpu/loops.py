@@ -20,6 +20,9 @@ from lstm_jax.kernels.mosaic_gpu.gates import gates_of, pull, update
 from lstm_jax.kernels.mosaic_gpu.plan import ROWS, Plan
 from lstm_jax.types import Array
 
+TEAM, WORKER, THREAD = "lstm_jax_team", "lstm_jax_worker", "lstm_jax_thread"
+"""Of the grid; an axis of a mesh around it must not have the same name."""
+
 INTERPRET: Any = False
 """What Pallas interprets the kernels with, for tests; there a team's workers are always one block."""
 
@@ -198,15 +201,15 @@ def _launch(plan: Plan, sequence: Callable, given: Any, out: list) -> tuple[Arra
     def kernel(*refs: Any) -> None:
         *arrays, weights, tile, loaded, copied, written, read_by_all = refs
         given, results = jax.tree.unflatten(tree, arrays[: len(read)]), arrays[len(read) :]
-        slot = lax.axis_index("thread")
-        me = slot if threads == plan.workers else lax.axis_index("worker")
+        slot = lax.axis_index(THREAD)
+        me = slot if threads == plan.workers else lax.axis_index(WORKER)
         public = results.pop() if plan.across else None
         counters = None
         if plan.across and not interpreted:
             counters = pl.get_global(plgpu.SemaphoreType.REGULAR((teams,)))
 
         def turn(n: Any, _: None) -> None:
-            team = lax.axis_index("team") + n * resident
+            team = lax.axis_index(TEAM) + n * resident
             group, block = lax.div(team, jnp.int32(blocks)), lax.rem(team, jnp.int32(blocks))
             for part in range(plan.parts):
                 for chunk in range(plan.chunks):
@@ -223,7 +226,7 @@ def _launch(plan: Plan, sequence: Callable, given: Any, out: list) -> tuple[Arra
             units = pl.ds(pl.multiple_of(me * plan.units, plan.units), plan.units)
             sequence(_Team(group, rows, units, exchange), given, *results)
 
-        turns = lax.div(teams - lax.axis_index("team") + resident - 1, jnp.int32(resident))
+        turns = lax.div(teams - lax.axis_index(TEAM) + resident - 1, jnp.int32(resident))
         _each(turns, turn, None)
 
     tiled = (plgpu.TilingTransform((8, plan.swizzle // 2)), plgpu.SwizzleTransform(plan.swizzle))
@@ -232,10 +235,10 @@ def _launch(plan: Plan, sequence: Callable, given: Any, out: list) -> tuple[Arra
     found: Any = plgpu.kernel(
         kernel,
         out_type=out,
-        grid=(resident, plan.workers // threads),
-        grid_names=("team", "worker"),
+        grid=(plan.workers // threads, resident),  # the last may be large: 65,535 is the limit of the others
+        grid_names=(WORKER, TEAM),
         num_threads=threads,
-        thread_name="thread",
+        thread_name=THREAD,
         interpret=INTERPRET,
         scratch_types=(
             shared((threads, plan.parts, plan.chunks, plan.chunk, plan.columns)),

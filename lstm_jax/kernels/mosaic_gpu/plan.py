@@ -1,7 +1,7 @@
 """How a call is cut for a GPU: who computes what, and how much of it stands in shared memory."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -90,14 +90,21 @@ class Plan(NamedTuple):
         return 2 * self.units
 
     def resident(self, teams: int) -> int:
-        """How many teams run at once; the others follow."""
+        """How many teams run at once; the others follow.
+
+        Nothing makes their blocks resident but that there is room for them: what else runs on a GPU at the same time
+        may take it, and a kernel that waits for a block in vain ends with an error.
+        """
         return min(teams, multiprocessors() // self.workers) if self.across else teams
 
 
 def multiprocessors() -> int:
     """Of the smallest GPU here: blocks that wait for each other must all be resident, one on each."""
-    gpus = (device for device in jax.devices() if device.platform == "gpu")
-    return min((getattr(gpu, "core_count", MULTIPROCESSORS) for gpu in gpus), default=MULTIPROCESSORS)
+    return min((getattr(gpu, "core_count", MULTIPROCESSORS) for gpu in gpus()), default=MULTIPROCESSORS)
+
+
+def gpus() -> list[Any]:
+    return [device for device in jax.devices() if device.platform == "gpu"]
 
 
 def fit(hidden: int, gates: int, dtype: str, back: bool) -> Plan | None:
