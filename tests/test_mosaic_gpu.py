@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import lstm_jax as lj
-from lstm_jax.kernels import mosaic_gpu
-from lstm_jax.kernels.mosaic_gpu import exchange, plan
+from lstm_jax.kernels.mosaic_gpu import engine, exchange, plan
 from tests.contenders import BASE, close, draw, run, weigh
 
 SOME = ["lstm", "gru", "elman-tanh"]
@@ -66,7 +65,7 @@ def test_what_workers_compute_together_is_the_product(name, dtype, hidden):
         pieces = jnp.pad(published, [(0, 0), (0, 0), (0, cut.hidden - hidden)])
         pieces = pieces.reshape(5, -1, cut.workers, cut.units).swapaxes(1, 2).reshape(5, cut.rows)
         numbers = exchange.split(pieces.astype(jnp.float32), cut.parts)
-        weights = mosaic_gpu._weights(w_h, cut).astype(jnp.float32)
+        weights = engine._weights(w_h, cut).astype(jnp.float32)
         together = []
         for worker in weights:
             sums = jnp.zeros((5, cut.columns))
@@ -126,9 +125,19 @@ def test_what_it_does_not_serve(cell, dtype, options, message):
         run(cell, arrays, implementation="mosaic_gpu", **options)
 
 
+def test_what_is_not_taken_is_not_imported():
+    """A call on a GPU asks every implementation whether it would serve; Pallas is for those that run it."""
+    script = (
+        "import sys, jax.numpy as jnp, lstm_jax as lj; lj.kernels.platform = lambda: 'gpu';"
+        "lj.kernels.explain(lj.LSTM(3, 4), jnp.zeros((2, 3)));"
+        "assert 'jax.experimental.pallas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
 def test_other_gpus_are_refused(monkeypatch):
     ampere = types.SimpleNamespace(compute_capability="8.0")
-    monkeypatch.setattr(mosaic_gpu, "gpus", lambda: [ampere])
+    monkeypatch.setattr(plan, "gpus", lambda: [ampere])
     with pytest.raises(NotImplementedError, match=r"compute capability 9\.0, got 8\.0"):
         lj.kernels.explain(lj.LSTM(3, 4), jnp.zeros((2, 3)), implementation="mosaic_gpu")
 

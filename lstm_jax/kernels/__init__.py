@@ -8,7 +8,7 @@ import jax
 
 from lstm_jax import checks
 from lstm_jax.cells import GRU, LSTM, Elman
-from lstm_jax.kernels import associative, cpu, cudnn, xla, xla_vjp
+from lstm_jax.kernels import associative, cpu, cudnn, mosaic_gpu, xla, xla_vjp
 from lstm_jax.kernels.memory import keep_memory as keep_memory
 from lstm_jax.kernels.xla import Options, Sequence
 from lstm_jax.types import Array, Carry, Cell, Params
@@ -48,18 +48,6 @@ def _run_tpu(*call: Any) -> tuple[Carry, Any]:
     return tpu.run_tpu(*call)
 
 
-def _run_mosaic(*call: Any) -> tuple[Carry, Any]:
-    from lstm_jax.kernels import mosaic_gpu
-
-    return mosaic_gpu.run_mosaic(*call)
-
-
-def _limits_mosaic(cell: Any, dtype: str) -> str | None:
-    from lstm_jax.kernels import mosaic_gpu
-
-    return mosaic_gpu.limits(cell, dtype)
-
-
 # The first that serves a call is the one that `implementation=None` takes. "cpu" is ahead at every shape of
 # benchmarks/results/2026-11-kernels-*.
 TABLE = {
@@ -88,7 +76,7 @@ TABLE = {
         missing=cudnn.missing,
     ),
     "mosaic_gpu": Kernel(
-        _run_mosaic,
+        mosaic_gpu.run_mosaic,
         cells=(LSTM, GRU, Elman),
         needs=_SPLITS,
         platforms=("gpu",),
@@ -96,7 +84,7 @@ TABLE = {
         history=False,
         varying=False,
         measured=False,
-        limits=_limits_mosaic,
+        limits=mosaic_gpu.limits,
     ),
     "tpu": Kernel(
         _run_tpu,

@@ -46,13 +46,13 @@ def _split(run: Callable, call: Call, shapes: tuple, roles: tuple[list[str], lis
     def whole(*operands: Array) -> tuple[Array, ...]:
         return tuple(run(list(operands)))
 
-    def shardings(mesh: Mesh, arrays: Any, starts: list[int | None], names: Names) -> tuple[NamedSharding, ...]:
+    def shardings(mesh: Mesh, starts: list[int | None], names: Names) -> tuple[NamedSharding, ...]:
         specs = (PartitionSpec(*([None] * s + list(names) if s is not None else [])) for s in starts)
-        return tuple(NamedSharding(mesh, spec) for spec, _ in zip(specs, arrays, strict=True))
+        return tuple(NamedSharding(mesh, spec) for spec in specs)
 
-    def partition(mesh: Any, operands: Any, _: Any) -> tuple:
-        given, start = operands[seq.xs].sharding, starts[seq.xs]
-        mesh, spread = _tiles(given, shapes[seq.xs].ndim)
+    def partition(_: Any, operands: Any, __: Any) -> tuple:
+        start = starts[seq.xs]
+        mesh, spread = _tiles(operands[seq.xs].sharding, shapes[seq.xs].ndim)
         sizes = shapes[seq.xs].shape[start : start + batch]
         names = tuple(_dividing(mesh, name, size) for name, size in zip(spread[start:], sizes, strict=False))
         added = tuple(name for name in names if name is not None)
@@ -61,7 +61,7 @@ def _split(run: Callable, call: Call, shapes: tuple, roles: tuple[list[str], lis
             out = zip(whole(*operands), gives, strict=True)
             return tuple(lax.psum(x, added) if role == WEIGHT and added else x for x, role in out)
 
-        return mesh, local, shardings(mesh, results, ends, names), shardings(mesh, shapes, starts, names)
+        return mesh, local, shardings(mesh, ends, names), shardings(mesh, starts, names)
 
     def factors(kind: str, arrays: Any, starts: list[int | None]) -> str:
         def name(place: int, start: int | None, axis: int) -> str:

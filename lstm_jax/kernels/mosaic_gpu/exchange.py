@@ -67,10 +67,13 @@ class Exchange:
         """Waits until something else may be published."""
         raise NotImplementedError
 
-    def _columns(self, piece: int) -> Any:
-        """Where a piece of what this worker publishes belongs."""
+    def _write(self, ref: Any, pieces: tuple[Array, ...]) -> None:
+        """Writes this worker's columns of `[parts, 64, rows of the weights]`."""
         units = self.plan.units
-        return pl.ds(pl.multiple_of(self.me * self.plan.width + piece * units, units), units)
+        for piece, x in enumerate(pieces):
+            columns = pl.ds(pl.multiple_of(self.me * self.plan.width + piece * units, units), units)
+            for part, number in enumerate(split(x, self.plan.parts)):
+                ref[part, :, columns] = number
 
     def _multiply(self, place: Any, chunk: Any) -> Array:
         """One chunk's share of the product."""
@@ -87,9 +90,7 @@ class InBlock(Exchange):
     """All in shared memory; `tile` is what everyone publishes to, and all have read it before it changes."""
 
     def publish(self, i: Any, pieces: tuple[Array, ...]) -> None:
-        for piece, x in enumerate(pieces):
-            for part, number in enumerate(split(x, self.plan.parts)):
-                self.tile[0, part, :, self._columns(piece)] = number
+        self._write(self.tile.at[0], pieces)
         plgpu.commit_smem()
         plgpu.barrier_arrive(self.written)
 
@@ -113,9 +114,7 @@ class AcrossGrid(Exchange):
     """Of the team: how often its workers have published. None in the interpreter, where `written` takes its place."""
 
     def publish(self, i: Any, pieces: tuple[Array, ...]) -> None:
-        for piece, x in enumerate(pieces):
-            for part, number in enumerate(split(x, self.plan.parts)):
-                self.public[lax.rem(i, jnp.int32(2)), part, :, self._columns(piece)] = number
+        self._write(self.public.at[lax.rem(i, jnp.int32(2))], pieces)
         if self.counter is None:
             plgpu.barrier_arrive(self.written)
         else:
@@ -172,7 +171,7 @@ def _count(_: Any, counter: Any) -> None:
     _machine("fence.proxy.async;")
     utils.warpgroup_barrier()
     one = utils.single_thread_predicate(utils.ThreadSubset.WARPGROUP)
-    _machine("@$1 red.release.gpu.global.add.u32 [$0], 1;", (_address(counter), "l"), (one, "b"))
+    _machine("@$1 red.release.gpu.global.add.u32 [$0], 1;", (utils.memref_ptr(counter), "l"), (one, "b"))
 
 
 @plgpu.inline_mgpu(arg_types=(plgpu.RefType(), plgpu.Layout.WG_SPLAT(())))
@@ -194,15 +193,11 @@ def _await(_: Any, counter: Any, count: mgpu.FragmentedArray) -> None:
             trap;
             over:
             }}""",
-            (_address(counter), "l"),
+            (utils.memref_ptr(counter), "l"),
             (count.registers.item(), "r"),
         )
     utils.warpgroup_barrier()
     _machine("fence.proxy.async;")
-
-
-def _address(counter: Any) -> Any:
-    return utils.memref_ptr(counter)
 
 
 def _machine(code: str, *operands: tuple[Any, str]) -> None:

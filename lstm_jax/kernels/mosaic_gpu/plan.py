@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lstm_jax.kernels.mosaic_gpu.gates import gates_of
+
 ROWS = 64
 """Sequences of a team: the rows of one `wgmma`."""
 SHARED_BYTES = 225 * 1024
@@ -19,6 +21,10 @@ TOGETHER = (8, 4, 2, 1)
 """Workers whose columns are read at a time by a block of its own."""
 CHUNK, DEPTH = 192, 16
 """The most columns that it reads at a time, and the most reads that are under way."""
+EXACT = ("highest", "float32", "F32_F32_F32")
+"""Precisions of products that these kernels have not."""
+HOPPER = "9.0"
+"""The compute capability whose instructions these are."""
 
 
 class Plan(NamedTuple):
@@ -125,3 +131,21 @@ def fit(hidden: int, gates: int, dtype: str, back: bool) -> Plan | None:
         if fits and workers <= least + 1 + least // 16 and plan.depth >= min(2, plan.chunks):
             return plan
     return None
+
+
+def limits(cell: Any, dtype: str) -> str | None:
+    """Why a call is not served, None where it is."""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    if dtype == "float32" and precision in EXACT:
+        return f"`jax_default_matmul_precision`: 'mosaic_gpu' multiplies to about 2^-17 in its loops, got {precision!r}"
+    others = {kind for gpu in gpus() if (kind := getattr(gpu, "compute_capability", HOPPER)) != HOPPER}
+    if others:
+        return f"platform: 'mosaic_gpu' serves compute capability {HOPPER}, got {', '.join(sorted(others))}"
+    if _fits(cell, cell.hidden_size, dtype):
+        return None
+    most = next(n for n in range(cell.hidden_size, 0, -1) if _fits(cell, n, dtype))
+    return f"`cell`: 'mosaic_gpu' serves up to {most} units in {dtype}, got {cell.hidden_size}"
+
+
+def _fits(cell: Any, hidden: int, dtype: str) -> bool:
+    return all(fit(hidden, len(gates_of(cell).recurrent), dtype, back) for back in (False, True))
