@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import jax
 import matplotlib
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import continual_reber, lstm_variants, peepholes
+from experiments.report import by_variant
 
 matplotlib.use("Agg")
 
@@ -121,3 +123,14 @@ def test_peepholes_compares_networks_of_each_size(tmp_path):
     runs = results(tmp_path, "peepholes")
     check_choice(runs, "triangle, period 4", ["1 with", "1 without"])
     assert "chance 0.125" in first
+
+
+def test_the_networks_that_peepholes_tells_of_were_counted():
+    committed = Path(peepholes.__file__).parents[1] / "benchmarks/results/2026-11-gates/peepholes/results.json"
+    runs, told = json.loads(committed.read_text())["runs"], " ".join(peepholes.__doc__.split())
+    for shape, length in peepholes.Settings.functions:
+        groups = by_variant(runs, f"{shape}, period {length}")
+        solved = {name: sum(run["solved"] for run in own) for name, own in groups.items()}
+        assert solved["1 with"] > solved["1 without"]
+        for units in peepholes.Settings.units:
+            assert f"{solved[f'{units} with']} / {solved[f'{units} without']}" in told
