@@ -40,8 +40,9 @@ def cases(level: Level, only: tuple[str, ...], cells: tuple[str, ...], seeds: in
     for task, entry in SUITE.items():
         if task not in (only or suite.usual(level)):
             continue
-        for length, steps in entry.plan(level).items():
+        for length, usual in entry.plan(level).items():
             for cell in cells or entry.cells:
+                steps = entry.longer.get(cell, usual)
                 found.append(Case(task, length, cell, entry.hidden_size, "hidden size", steps, seeds))
                 if cell in ("GRU", "RNN") and length in entry.matched:
                     size = equal_parameters(cell, _inputs(entry.make(length)), entry.hidden_size)

@@ -32,6 +32,8 @@ class Entry:
     hidden_size: int
     steps: Mapping[Level, Mapping[int, int]]
     """By level and length: the training steps that every cell may take."""
+    longer: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """By cell: the steps of one that needs more of them, the same at every level and length."""
     cells: tuple[str, ...] = USUAL
     rates: tuple[float, ...] = (1e-2,)
     batch: int = 64
@@ -353,6 +355,7 @@ SUITE: dict[str, Entry] = {
         lambda length: tasks.WordProblem(length, swaps=True),
         128,
         {"full": {20: 12_000}},
+        longer={"RNN": 40_000},
         cells=LINEAR,
         rates=(3e-3,),
         batch=32,

@@ -54,7 +54,7 @@ def test_every_entry_makes_its_tasks(task):
             assert (made.input_size, made.output_size) == (judged.input_size, judged.output_size)
             assert made.length == length
     assert all(accuracy._tested(entry, length).length == length for length in entry.further)
-    assert set(entry.cells) <= learners.CELLS.keys() and set(entry.steps) <= {"quick", "short", "full"}
+    assert {*entry.cells, *entry.longer} <= learners.CELLS.keys() and set(entry.steps) <= {"quick", "short", "full"}
     lengths = set(itertools.chain.from_iterable(plan for plan in entry.steps.values()))
     assert entry.published is None or entry.published.sequences.keys() <= lengths
     assert set(entry.matched) <= lengths
@@ -68,6 +68,11 @@ def test_every_initialisation_of_a_cell_has_the_same_equations(cell):
 
 def test_the_command_line_knows_every_cell():
     assert (*__main__.CELLS, *__main__.MORE_CELLS) == tuple(learners.CELLS)
+
+
+def test_a_cell_that_needs_more_steps_gets_them():
+    found = cases("full", ("word problem of S5",), ("LSTM", "RNN"), 3)
+    assert [(case.cell, case.steps) for case in found] == [("LSTM", 12_000), ("RNN", 40_000)]
 
 
 def test_the_levels():
