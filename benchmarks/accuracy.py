@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import cache, suite
+from benchmarks.entry import Entry, Level
 from benchmarks.learners import CELLS
 from benchmarks.runs import Budget, Outcome, Problem, Program, build, grid
-from benchmarks.suite import SUITE, Entry, Level
+from benchmarks.suite import SUITE
 from benchmarks.throughput import equal_parameters
 from lstm_jax import losses
 from lstm_jax.data import batch_indices

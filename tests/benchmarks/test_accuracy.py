@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import __main__, accuracy, cache, learners, remembered
 from benchmarks.accuracy import Case, cases, described, measure
-from benchmarks.suite import SUITE, Entry, Published
+from benchmarks.entry import Entry, Published
+from benchmarks.suite import SUITE
 from lstm_jax import tasks
 
 TINY = Entry(
