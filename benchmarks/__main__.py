@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 DTYPES = ("float32", "bfloat16", "float64")
 CELLS = ("LSTM", "GRU", "RNN")
-MORE_CELLS = ("NFG", "PeepholeLSTM", "MinGRU", "LRU")
+MORE_CELLS = ("NFG", "CEC", "PeepholeLSTM", "MinGRU", "LRU")
 PAIRS = ("claims", "switch", "seeds", "text")
 """Commands, and modules, that time two ways to do one thing."""
 KEPT = Path("results/runs")

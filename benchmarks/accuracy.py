@@ -117,6 +117,8 @@ def described(case: Case) -> dict[str, Any]:
     settings = {"batch": entry.batch, "period": entry.period, "tested": entry.tested, "rates": _rates(case)}
     if entry.decay:
         settings["decay"] = True
+    if CELLS[case.cell].shortcut:
+        settings["shortcut"] = True
     return {**dataclasses.asdict(case), **settings, "tasks": names, "layers": repr(layers)}
 
 
@@ -153,7 +155,8 @@ def _compile(case: Case, advance: Callable[[str], None]) -> _Compiled:
     layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, facts.t_max)
     settings = grid(tuple(layers), _rates(case))
     problem = _generated(case, made, budget) if hasattr(made, "sample") else _labelled(made, budget)
-    program = build(problem, layers, settings, case.seeds, budget, readout=CELLS[case.cell].readout)
+    learner = CELLS[case.cell]
+    program = build(problem, layers, settings, case.seeds, budget, readout=learner.readout, shortcut=learner.shortcut)
     advance(f"compiling {case.task} {case.length}: {case.cell}")
     return _Compiled(facts, settings, program)
 

@@ -18,6 +18,8 @@ class Learner(NamedTuple):
     rates: tuple[float, ...] | None = None
     """Learning rates; None takes the task's."""
     readout: Callable[[int, int], MLP] = Linear
+    shortcut: bool = False
+    """Whether the readout takes the inputs too."""
 
 
 def _gated(make: Callable, default: str) -> Learner:
@@ -44,17 +46,27 @@ def _without_forget_gate(inputs: int, hidden: int, **options: Any) -> lj.Cell:
     return lj.PeepholeLSTM(inputs, hidden, peepholes=False, open_gates=("f",), **options)
 
 
+def _carousel(inputs: int, hidden: int, **options: Any) -> lj.Cell:
+    still = {"peepholes": False, "open_gates": ("f", "o"), "output_activation": "identity"}
+    return lj.PeepholeLSTM(inputs, hidden, **still, **options)
+
+
 CELLS = {
     "LSTM": _gated(lj.LSTM, "forget bias 1"),
     "GRU": _gated(lj.GRU, "zero bias"),
     "RNN": Learner(_vanilla, RATES),
     "NFG": _gated(_without_forget_gate, "zero bias"),
+    "CEC": _gated(_carousel, "zero bias")._replace(shortcut=True),
     "PeepholeLSTM": _gated(lj.PeepholeLSTM, "forget bias 1"),
     "MinGRU": _two_layers(lj.MinGRU),
     "LRU": _two_layers(lambda inputs, hidden: lj.LRU(inputs, hidden, output_size=hidden)),
 }
-"""NFG is the LSTM of 1997, without forget gate. MinGRU and LRU, linear in their state, run with two layers and a
-readout with a hidden layer, since their papers stack them and leave the rest to what stands between."""
+"""NFG is the LSTM of 1997, without forget gate. CEC, the constant error carousel alone, is that paper's network for its
+tasks 2a and 2b: an input gate and no other, nothing that squashes what is read, connections from inputs to outputs
+(there it is one cell, with a logistic g, added once the error has stopped falling; here all are there from the start).
+MinGRU and LRU, linear in their state, run with two layers and a readout with a hidden layer, since their papers stack
+them and leave the rest to what stands between."""
 USUAL = ("LSTM", "GRU", "RNN")
 LINEAR = (*USUAL, "MinGRU", "LRU")
 TIMING = (*USUAL, "PeepholeLSTM")
+LAGS = (*USUAL, "CEC")

@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.contenders import MODES, OURS, TEXTBOOK
 
 COLOURS = {"LSTM": "#0b5fa5", "GRU": "#d1701c", "RNN": "#6b6b6b"}
-COLOURS |= {"NFG": "#7fb2dd", "PeepholeLSTM": "#173a5e", "MinGRU": "#2b8a3e", "LRU": "#a33b8f"}
-MARKERS = {"LSTM": "o", "GRU": "s", "RNN": "^", "NFG": "v", "PeepholeLSTM": "D", "MinGRU": "P", "LRU": "X"}
+COLOURS |= {"NFG": "#7fb2dd", "CEC": "#2aa5a0", "PeepholeLSTM": "#173a5e", "MinGRU": "#2b8a3e", "LRU": "#a33b8f"}
+MARKERS = {"LSTM": "o", "GRU": "s", "RNN": "^", "NFG": "v", "CEC": "p", "PeepholeLSTM": "D", "MinGRU": "P", "LRU": "X"}
 PANELS = 6
 """The most panels of a picture; with more tasks there is a picture for each group of them."""
 

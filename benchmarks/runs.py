@@ -109,6 +109,7 @@ def build(
     budget: Budget,
     *,
     readout: Callable[[int, int], MLP] = Linear,
+    shortcut: bool = False,
     seed: int = 0,
 ) -> Program:
     """Compiles the training of every setting with every seed at once; `layers` maps an initialisation to its layer.
@@ -116,10 +117,12 @@ def build(
     The run stops when all seeds of one setting are solved, or when the budget is spent; where the rate falls, it always
     falls to zero. The layers differ in their initialisers alone, and the equations of the first serve all.
     """
-    networks = {
-        name: Network(layer, readout(layer.output_shape[-1], problem.output_size), at=problem.at)
-        for name, layer in layers.items()
-    }
+
+    def joined(layer: Layer) -> Network:
+        reads = layer.output_shape[-1] + (layer.input_shape[-1] if shortcut else 0)
+        return Network(layer, readout(reads, problem.output_size), problem.at, shortcut)
+
+    networks = {name: joined(layer) for name, layer in layers.items()}
     network = next(iter(networks.values()))
 
     def optimizer(rate: Any) -> optax.GradientTransformation:

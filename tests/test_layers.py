@@ -277,6 +277,18 @@ def test_network_reads_every_step_or_the_last(kind, lengths):
         close(carry.h, ends[kind]())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shortcut_shows_the_readout_each_steps_input(dtype):
+    layer = LAYERS["stack"](lj.LSTM)
+    network = Network(layer, MLP((7, 5, 2)), shortcut=True)
+    params = random_params(network)
+    params, xs = jax.tree.map(lambda x: jnp.asarray(x, dtype), (params, sequence()))
+    carry, outputs = network(params, xs, lengths=LENGTHS)
+    last, ys = layer(params.layer, xs, lengths=LENGTHS)
+    same((carry, outputs), (last, network.readout(params.readout, jnp.concatenate([ys, xs], -1))))
+    assert outputs.dtype == jnp.float32
+
+
 def test_no_steps_have_no_last_output():
     layer = lj.Bidirectional(lj.GRU(3, 2))
     params = random_params(layer)

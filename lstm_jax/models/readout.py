@@ -78,20 +78,29 @@ class Network:
     """A recurrent layer and a readout: one output a sequence (`at="last"`) or one a step (`at="every"`).
 
     `at="last"` reads each direction's output where that direction ends: the last valid step of a forward layer, the
-    first step of a reversed one.
+    first step of a reversed one. With `shortcut` the readout of a step takes the step's input too, behind the layer's
+    output: what follows from the input alone then need not pass through the recurrence.
     """
 
     layer: Layer
     readout: MLP
     at: str = "every"
+    shortcut: bool = False
 
     def __post_init__(self):
         checks.layer("layer", self.layer)
         if not isinstance(self.readout, MLP):
             raise checks.fail("readout", "an MLP or Linear(input_size, output_size)", repr(self.readout))
         checks.one_of("at", self.at, ("last", "every"))
-        if self.layer.output_shape != self.readout.sizes[:1]:
-            raise checks.fail("readout", f"input size {self.layer.output_shape}", str(self.readout.sizes[:1]))
+        checks.boolean("shortcut", self.shortcut)
+        reads = self.layer.output_shape
+        if self.shortcut:
+            if self.at == "last" or len(self.layer.input_shape) != 1:
+                found = f'at="{self.at}" and inputs of shape {self.layer.input_shape}'
+                raise checks.fail("shortcut", 'at="every" and inputs that are vectors', found)
+            reads = (*reads[:-1], reads[-1] + self.layer.input_shape[0])
+        if reads != self.readout.sizes[:1]:
+            raise checks.fail("readout", f"input size {reads}", str(self.readout.sizes[:1]))
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> NetworkParams:
         """Returns fresh parameters in `dtype`."""
@@ -109,4 +118,6 @@ class Network:
         if not isinstance(params, NetworkParams):
             raise checks.fail("params", "NetworkParams, as `init` returns them", checks.describe(params))
         carry, ys = self.layer(params.layer, xs, carry, lengths=lengths, **options)
+        if self.shortcut:
+            ys = jnp.concatenate([ys, xs.astype(ys.dtype)], axis=-1)
         return carry, self.readout(params.readout, self.layer.last(ys, lengths) if self.at == "last" else ys)

@@ -67,6 +67,14 @@ def test_every_initialisation_of_a_cell_has_the_same_equations(cell):
     assert len({str(layer).split("_init")[0] for layer in layers}) == 1
 
 
+def test_the_carousel_has_one_gate_and_sees_its_inputs_twice():
+    """Of the gates of an LSTM the input's alone is left, and the outputs read the inputs beside the cell."""
+    case = dataclasses.replace(CASES[0], cell="CEC")
+    (row,) = measure([case], nothing)
+    assert row["parameters"] == 2 * 4 * (2 + 4 + 1) + (4 + 2 + 1)
+    assert described(case)["shortcut"]
+
+
 def test_the_command_line_knows_every_cell():
     assert (*__main__.CELLS, *__main__.MORE_CELLS) == tuple(learners.CELLS)
 
