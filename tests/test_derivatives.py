@@ -155,6 +155,26 @@ def test_vmap_over_some_arrays_is_a_loop_over_them(name, implementation, mixed):
         close(gradient, jax.tree.map(join, *parts), scale=3)  # a sum of three
 
 
+@contenders("lstm", "gru", "elman-tanh", "peephole", "layer-norm-lstm", "layer-norm-gru", "multiplicative", "scrn")
+def test_vmap_over_some_weights_is_a_loop_over_them(name, implementation):
+    """Pre-activations that no mapped weight goes into get their cotangent once, not once for every example."""
+    cell = CELLS[name].make(3, 4)
+    arrays = draw(cell, 4, (2,))
+    several = jnp.stack([draw(cell, seed=10 * s).params.w_h for s in range(SEEDS)])
+
+    def one(params, w_h):
+        return run(cell, arrays._replace(params=params._replace(w_h=w_h)), implementation=implementation)
+
+    def mapped(params, several):
+        return jax.vmap(one, (None, 0))(params, several)
+
+    def each(params, several):
+        return jax.tree.map(lambda *out: jnp.stack(out), *(one(params, w_h) for w_h in several))
+
+    both = [jax.jit(jax.grad(lambda p, w, f=f: weigh(f(p, w)), (0, 1))) for f in (mapped, each)]
+    close(*(gradient(arrays.params, several) for gradient in both), scale=3)  # sums of three
+
+
 @contenders("lstm", "gru", "gru-reset-before", "elman-tanh")
 def test_nested_vmap_grad_inside_and_outside(name, implementation):
     """Seeds around examples and examples around seeds, with one gradient for each seed."""

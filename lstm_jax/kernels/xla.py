@@ -65,14 +65,21 @@ def run(cell: Cell, options: Options, params: Params, seq: Sequence) -> tuple[Ca
     return _loop(cell, options, params, seq).results
 
 
-def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots: Any) -> Tapped:
-    """Runs the loop of a split cell so that the cotangent of `slots` is that of the pre-activations of every step."""
+def run_tapped(cell: Any, options: Options, params: Params, seq: Sequence, slots: Any, *, tied: bool) -> Tapped:
+    """Runs the loop of a split cell so that the cotangent of `slots` is that of the pre-activations of every step.
+
+    `tied` says that `vmap` may map the slots and not all that a pre-activation is made of. It is then mapped as its
+    slot is: else every slot would get the sum of the cotangents of all.
+    """
 
     # Kept are the pre-activations alone: to rebuild the gates costs less than to write and read them all.
     update = jax.checkpoint(cell.update, prevent_cse=False)
 
     def advance(carry: Carry, z: Any, slot: Any) -> tuple[Carry, Array]:
-        carry, y = update(carry, tap(cell.preactivate(params, carry, z), slot))
+        a = cell.preactivate(params, carry, z)
+        if tied:
+            a = jax.tree.map(lambda a, s: jnp.where(True, a, lax.stop_gradient(s)), a, slot)
+        carry, y = update(carry, tap(a, slot))
         return carry, y.astype(seq.xs.dtype)
 
     return _loop(cell, options, params, seq, advance, slots)

@@ -40,8 +40,11 @@ def _slots(call: Call, leaves: list) -> Any:
 
 
 def _linearise(call: Call, leaves: list) -> tuple[tuple[Carry, Any], Any]:
+    params, seq = call.indices()
+    shared = any(level[place] is None for level in call.groups for place in jax.tree.leaves((params, seq.xs)))
+
     def tapped(leaves: list, slots: Any) -> Tapped:
-        return run_tapped(call.cell, call.options, *call.parts(leaves), slots)
+        return run_tapped(call.cell, call.options, *call.parts(leaves), slots, tied=shared)
 
     places = call.moving()
     own = tuple(tuple(0 if i in places else axis for i, axis in enumerate(level)) for level in call.groups)
