@@ -60,7 +60,9 @@ def page(result: dict[str, Any], source: str) -> str:
         "Made of the cells' own docstrings by `python -m benchmarks.gallery`. In equations a product of two vectors "
         "goes entry by entry, a prime marks what comes after the step, and y is the output. Parameters and times are "
         f"those of {shape}, with the implementation that a call gets by default on that machine; times are "
-        f"[measured]({source}) in the same rounds as the LSTM's, and 1.00 is the LSTM.\n",
+        f"[measured]({source}) in the same rounds as the LSTM's, and 1.00 is the LSTM. A PeepholeLSTM "
+        "without peepholes runs the LSTM's own program: the numbers are to be trusted as far as its row says 1.00. A "
+        "cell is linked to those who asked other libraries for it, where we know of any.\n",
     ]
     for title, cells in ORDER.items():
         parts.append(f"## {title}\n")

@@ -8,8 +8,8 @@ the paper none did without, but for the cosine. Where the output gate is shut, h
 knows how long that has been so. A second unit can be the clock: of networks of two, 201 / 204, 221 / 209 and 129 / 131
 succeed. 250 s on 2 quiet CPU cores.
 
-The cells give o c without a squashing function; with tanh fewer networks of either kind succeed. Most networks of one
-cell fail either way, so that five of them, which is what one would usually train, show nothing.
+The cells give o c without a squashing function. Most networks of one cell fail either way, so that five of them, which
+is what one would usually train, show nothing.
 Unlike in the paper: Adam on 8 whole periods, gradients through all of them, where theirs end at the gates, and no
 sequence ends with its first error. A function has but one sequence: its first 8 periods train; 1,000 periods from the
 start choose the learning rate, the one of two with the lowest error, mean over networks, errors above chance counting

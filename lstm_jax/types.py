@@ -25,6 +25,8 @@ class Cell(Protocol):
 
     What a cell may offer besides, each as an attribute:
       splits: True where it is a `SplitCell`.
+      recurs, recur: True where `step(params, carry, z)` is `recur(params, carry, carry, z)`, whose products read the
+        second of the two.
       affine: True where it is an `AffineCell`.
       runs_as, recast: an equal cell that a compiled loop knows, and the function of prepared parameters that returns
         that cell's.

@@ -85,6 +85,9 @@ CELLS = BASE | {
     "layer-norm-gru": Row(lj.LayerNormGRU, family.layer_norm_gru(1e-5)),
     "janet": Row(lj.JANET, family.janet(1.0)),
     "multiplicative": Row(lj.MultiplicativeLSTM, family.multiplicative),
+    "multiplicative-krause": Row(
+        functools.partial(lj.MultiplicativeLSTM, gate_last=False), family.multiplicative_krause
+    ),
     "slstm": Row(lj.SLSTM, family.slstm(1, "sigmoid")),
     "slstm-heads-exp": Row(
         lambda inputs, hidden: lj.SLSTM(inputs, 2 * hidden, heads=2, forget="exp"), family.slstm(2, "exp")

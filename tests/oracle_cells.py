@@ -163,12 +163,22 @@ def janet(beta):
 
 
 def multiplicative(params, carry, x):
-    """Krause, Lu, Murray, Renals 2016 (arXiv 1609.07959): m stands where the LSTM has h; carry (h, c)."""
+    """Radford, Jozefowicz, Sutskever 2017 (arXiv 1704.01444): m stands where the LSTM has h; carry (h, c)."""
     h, c = carry
     m = (x @ params.w_mx) * (h @ params.w_mh)
     i, f, g, o = (affine(params, x, m, k, h.size) for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)
+    return (h, c), h
+
+
+def multiplicative_krause(params, carry, x):
+    """Krause, Lu, Murray, Renals 2016 (arXiv 1609.07959): no tanh on what is written, the last one behind the gate."""
+    h, c = carry
+    m = (x @ params.w_mx) * (h @ params.w_mh)
+    i, f, written, o = (affine(params, x, m, k, h.size) for k in range(4))
+    c = sigmoid(f) * c + sigmoid(i) * written
+    h = np.tanh(sigmoid(o) * c)
     return (h, c), h
 
 

@@ -86,6 +86,7 @@ class Truncated(Wrapped):
 
     draws: ClassVar[bool] = False
     splits: ClassVar[bool] = True
+    recurs: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -102,10 +103,13 @@ class Truncated(Wrapped):
             a = gates | {"o": gates["o"] + p_o * c}, None
         return self.cell.update(carry, a)
 
+    def recur(self, params: Any, carry: Carry, seen: Carry, z: Any) -> tuple[Carry, Array]:
+        after, y = self.update(carry, self.preactivate(params, seen, z))
+        return after, y.astype(jax.tree.leaves(params)[0].dtype)
+
     def step(self, params: Any, carry: Carry, z: Any) -> tuple[Carry, Array]:
         """Returns the next carry and the output in the parameters' dtype."""
-        after, y = self.update(carry, self.preactivate(params, carry, z))
-        return after, y.astype(jax.tree.leaves(params)[0].dtype)
+        return self.recur(params, carry, carry, z)
 
 
 class Bias(NamedTuple):

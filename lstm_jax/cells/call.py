@@ -1,4 +1,4 @@
-"""What a call of a cell must be."""
+"""What a call of a cell must be, and a step whose products are told what to read."""
 
 import functools
 from typing import Any
@@ -16,6 +16,19 @@ class Called:
     def prepare(self: Any, params: Any, batch_shape: tuple[int, ...], *, key: Array | None = None) -> Any:
         """Returns the parameters as they are: nothing here is random."""
         return params
+
+    @property
+    def recurs(self) -> bool:
+        """Whether its step is `recur`, and nothing else."""
+        return type(self).step is Called.step
+
+    def recur(self: Any, params: Any, carry: Carry, seen: Carry, z: Any) -> tuple[Carry, Array]:
+        """Returns the next carry and the output, of a step whose products read `seen` in place of the carry."""
+        raise NotImplementedError
+
+    def step(self: Any, params: Any, carry: Carry, z: Any) -> tuple[Carry, Array]:
+        """Returns the next carry and the output `[*batch, *output_shape]` in the parameters' dtype."""
+        return self.recur(params, carry, carry, z)
 
     def __call__(self: Any, params: Any, carry: Carry, x: Array, *, key: Array | None = None) -> tuple[Carry, Array]:
         """Takes one step from `x [*batch, *input_shape]`; returns `(carry, y)`.

@@ -107,10 +107,6 @@ class ConvCell(Called):
         """Returns W_x * x + b, `[*batch, *spatial_shape, gates * hidden_channels]`, in float32 or better."""
         return biased(convolve(x, params.w_x), params.b)
 
-    def step(self, params: Any, carry: Carry, z: Array) -> tuple[Carry, Array]:
-        """Returns the next carry, and h' in the parameters' dtype."""
-        raise NotImplementedError
-
 
 @dataclasses.dataclass(frozen=True)
 class ConvLSTM(ConvCell):
@@ -150,8 +146,8 @@ class ConvLSTM(ConvCell):
         """Returns zeros, each leaf `[*batch, *spatial_shape, hidden_channels]`, in `dtype` or the parameters' own."""
         return LSTMCarry(*(zeros(self, params, batch_shape, dtype, *self.output_shape) for _ in range(2)))
 
-    def step(self, params: ConvLSTMParams, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
-        i, f, g, o = split_gates(z + convolve(carry.h, params.w_h), 4)
+    def recur(self, params: ConvLSTMParams, carry: LSTMCarry, seen: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
+        i, f, g, o = split_gates(z + convolve(seen.h, params.w_h), 4)
         c = carry.c.astype(z.dtype)
         p = [] if params.p is None else split_gates(params.p.astype(z.dtype), 3)
         if p:
@@ -179,10 +175,10 @@ class ConvGRU(ConvCell):
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     params_type: ClassVar[type] = ConvGRUParams
 
-    def step(self, params: ConvGRUParams, carry: Array, z: Array) -> tuple[Array, Array]:
+    def recur(self, params: ConvGRUParams, carry: Array, seen: Array, z: Array) -> tuple[Array, Array]:
         both = 2 * self.hidden_channels
-        h, x_n = carry.astype(z.dtype), z[..., both:]
+        h, x_n = seen.astype(z.dtype), z[..., both:]
         r, z = split_gates(jax.nn.sigmoid(z[..., :both] + convolve(h, params.w_h[..., :both])), 2)
         n = jnp.tanh(x_n + convolve(r * h, params.w_h[..., both:]))
-        h = (1 - z) * n + z * h
+        h = (1 - z) * n + z * carry.astype(z.dtype)
         return like(carry, h), h.astype(params.w_h.dtype)

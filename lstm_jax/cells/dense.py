@@ -29,7 +29,7 @@ class VectorCell(Called):
     """The part of a cell that does not depend on its recurrence; not a cell of its own.
 
     A subclass names its parameters' type, whose `w_x` tells their dtype, and its equations: `preactivate` and `update`
-    where they split (see `SplitCell`), else `step`.
+    where they split (see `SplitCell`), else `recur`.
     """
 
     input_size: int
@@ -63,7 +63,8 @@ class VectorCell(Called):
     def splits(self) -> bool:
         """Whether this is a `SplitCell`: its step is `update` after `preactivate`, and nothing is drawn."""
         kind = type(self)
-        return kind.step is VectorCell.step and kind.prepare is Called.prepare and not self.draws
+        ours = kind.step is Called.step and kind.recur is VectorCell.recur and kind.prepare is Called.prepare
+        return ours and not self.draws
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> Any:
         """Returns fresh parameters in `dtype`."""
@@ -82,9 +83,8 @@ class VectorCell(Called):
     def update(self, carry: Carry, a: Any) -> tuple[Carry, Array]:
         raise NotImplementedError
 
-    def step(self, params: Any, carry: Carry, z: Any) -> tuple[Carry, Array]:
-        """Returns the next carry and the output `[*batch, output_size]` in the parameters' dtype."""
-        carry, y = self.update(carry, self.preactivate(params, carry, z))
+    def recur(self, params: Any, carry: Carry, seen: Carry, z: Any) -> tuple[Carry, Array]:
+        carry, y = self.update(carry, self.preactivate(params, seen, z))
         return carry, y.astype(params.w_x.dtype)
 
 

@@ -49,7 +49,7 @@ class GRU(DenseCell):
 
     @property
     def splits(self) -> bool:
-        return self.reset_after and type(self).step is GRU.step
+        return self.reset_after and self.recurs and type(self).recur is GRU.recur
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> GRUParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
@@ -81,11 +81,10 @@ class GRU(DenseCell):
         h = (1 - z) * jnp.tanh(n) + z * carry.astype(z.dtype)
         return like(carry, h), h
 
-    def step(self, params: GRUParams, carry: Array, z: Array) -> tuple[Array, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+    def recur(self, params: GRUParams, carry: Array, seen: Array, z: Array) -> tuple[Array, Array]:
         if self.reset_after:
-            return super().step(params, carry, z)
-        r, z, x_n = self.preactivate(params, carry, z)
+            return super().recur(params, carry, seen, z)
+        r, z, x_n = self.preactivate(params, seen, z)
         w_hn = params.w_h[:, 2 * self.hidden_size :]
-        carry, h = self._mix(carry, z, x_n + dot(jax.nn.sigmoid(r) * carry.astype(r.dtype), w_hn))
+        carry, h = self._mix(carry, z, x_n + dot(jax.nn.sigmoid(r) * seen.astype(r.dtype), w_hn))
         return carry, h.astype(params.w_x.dtype)

@@ -55,7 +55,7 @@ class MGU(DenseCell):
 
     @property
     def splits(self) -> bool:
-        return self.reset_after and type(self).step is MGU.step
+        return self.reset_after and self.recurs and type(self).recur is MGU.recur
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> MGUParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
@@ -75,13 +75,12 @@ class MGU(DenseCell):
         h = (1 - f) * jnp.tanh(x_n + f * h_n) + f * carry.astype(f.dtype)
         return like(carry, h), h
 
-    def step(self, params: Any, carry: Array, z: Array) -> tuple[Array, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+    def recur(self, params: Any, carry: Array, seen: Array, z: Array) -> tuple[Array, Array]:
         if self.reset_after:
-            return super().step(params, carry, z)
+            return super().recur(params, carry, seen, z)
         x_w, x_n = split_gates(z, 2)
         w_hw, w_hn = split_gates(params.w_h, 2)
-        h = carry.astype(z.dtype)
-        w = jax.nn.sigmoid(x_w + dot(carry, w_hw))
-        h = (1 - w) * h + w * jnp.tanh(x_n + dot(w * h, w_hn))
+        w = jax.nn.sigmoid(x_w + dot(seen, w_hw))
+        n = jnp.tanh(x_n + dot(w * seen.astype(z.dtype), w_hn))
+        h = (1 - w) * carry.astype(z.dtype) + w * n
         return like(carry, h), h.astype(params.w_x.dtype)

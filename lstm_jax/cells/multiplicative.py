@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.dense import dot, matrix
+from lstm_jax import checks
+from lstm_jax.cells.dense import dot, like, matrix, split_gates
 from lstm_jax.cells.lstm import LSTM, LSTMCarry
 from lstm_jax.types import Array
 
@@ -33,10 +34,23 @@ class MultiplicativeLSTM(LSTM):
         c' = f c + i g
         h' = o tanh(c'),    y = h'
 
-    References: Krause, Lu, Murray, Renals 2016, https://arxiv.org/abs/1609.07959
+    This is the form of the published language models (Radford et al.). With `gate_last=False` it is the paper's own,
+    whose input is not squashed and whose output is squashed last:
+
+        g = W_x x + W_h m + b
+        h' = tanh(o c')
+
+    References: Krause, Lu, Murray, Renals 2016, https://arxiv.org/abs/1609.07959;
+    Radford, Jozefowicz, Sutskever 2017, https://arxiv.org/abs/1704.01444
     """
 
+    gate_last: bool = True
+
     params_type: ClassVar[type] = MultiplicativeLSTMParams
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.boolean("gate_last", self.gate_last)
 
     def init(self, key: Array, dtype: Any = jnp.float32) -> MultiplicativeLSTMParams:
         """Returns fresh parameters in `dtype`; each gate's matrix is drawn on its own."""
@@ -54,3 +68,11 @@ class MultiplicativeLSTM(LSTM):
     def preactivate(self, params: Any, carry: LSTMCarry, z: Any) -> Array:
         z, m_x = z
         return z + dot(m_x * dot(carry.h, params.w_mh), params.w_h)
+
+    def update(self, carry: LSTMCarry, a: Array | tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
+        if self.gate_last:
+            return super().update(carry, a)
+        i, f, g, o = split_gates(a, 4)
+        c = jax.nn.sigmoid(f) * carry.c.astype(f.dtype) + jax.nn.sigmoid(i) * g
+        h = jnp.tanh(jax.nn.sigmoid(o) * c)
+        return like(carry, LSTMCarry(h, c)), h

@@ -26,14 +26,13 @@ class _MUT(DenseCell):
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     params_type: ClassVar[type] = MUTParams
 
-    def step(self, params: MUTParams, carry: Array, z: Array) -> tuple[Array, Array]:
-        """Returns the next carry and the output `[*batch, hidden_size]` in the parameters' dtype."""
+    def recur(self, params: MUTParams, carry: Array, seen: Array, z: Array) -> tuple[Array, Array]:
         w = dict(zip(self.recurrent_gates, split_gates(params.w_h, len(self.recurrent_gates)), strict=True))
-        h, (x_r, x_z, x_n) = carry.astype(z.dtype), split_gates(z, 3)
+        h, (x_r, x_z, x_n) = seen.astype(z.dtype), split_gates(z, 3)
         r = jax.nn.sigmoid(x_r + dot(h, w["r"]))
         z = jax.nn.sigmoid(self.keep(x_z, h, w.get("z")))
         n = jnp.tanh(dot(r * h, w["n"]) + x_n)
-        h = (1 - z) * n + z * h
+        h = (1 - z) * n + z * carry.astype(z.dtype)
         return like(carry, h), h.astype(params.w_x.dtype)
 
     def keep(self, x_z: Array, h: Array, w_hz: Any) -> Array:

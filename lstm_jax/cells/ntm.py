@@ -146,11 +146,10 @@ class NTM(Called):
         lstm = params.controller
         return self.controller.project(lstm._replace(w_x=lstm.w_x[: self.input_size]), x)
 
-    def step(self, params: NTMParams, carry: NTMCarry, z: Array) -> tuple[NTMCarry, Array]:
-        """Returns the next carry and the output `[*batch, output_size]` in the parameters' dtype."""
+    def recur(self, params: NTMParams, carry: NTMCarry, seen: NTMCarry, z: Array) -> tuple[NTMCarry, Array]:
         flat = (*z.shape[:-1], self.read_heads * self.memory_width)
         z = z + dot(carry.reads.reshape(flat), params.controller.w_x[self.input_size :])
-        lstm, h = self.controller.step(params.controller, carry.controller, z)
+        lstm, h = self.controller.recur(params.controller, carry.controller, seen.controller, z)
         memory = carry.memory.astype(z.dtype)
 
         to_read, to_write = self.emissions

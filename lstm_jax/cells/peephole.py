@@ -40,7 +40,7 @@ class PeepholeLSTM(MemoryCell):
 
     The peepholes p are vectors, one weight a unit, and start at zero. What Greff et al. took away, one at a time:
 
-        NIG, NFG, NOG    `open_gates=("i",)`, `("f",)` or `("o",)`: that gate is 1 (NFG: the LSTM of 1997)
+        NIG, NFG, NOG    `open_gates=("i",)`, `("f",)` or `("o",)`: that gate is 1 (NFG forgets nothing, as in 1997)
         NIAF, NOAF       `input_activation="identity"`, `output_activation="identity"`: phi or psi is left out
         CIFG             `coupled=True`: i = 1 - f
         NP               `peepholes=False`: p = 0, and o depends on nothing of its own step

@@ -62,8 +62,7 @@ class ProjectedLSTM(MemoryCell):
         shape = self.hidden_size, self.proj_size
         return super().init(key, dtype)._replace(w_p=self.w_p_init(jax.random.fold_in(key, 3), shape, dtype))
 
-    def step(self, params: Any, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
-        """Returns the next carry and the output `[*batch, proj_size]` in the parameters' dtype."""
-        h, c = gated(carry.c, z + dot(carry.h, params.w_h))
+    def recur(self, params: Any, carry: LSTMCarry, seen: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array]:
+        h, c = gated(carry.c, z + dot(seen.h, params.w_h))
         h = dot(h, params.w_p)
         return like(carry, LSTMCarry(h, c)), h.astype(params.w_x.dtype)

@@ -22,9 +22,10 @@ class VariationalDropout(Wrapped):
 
         a = W_x x + W_h (m h) / (1 - rate) + b,    m ~ Bernoulli(1 - rate) once a sequence
 
-    Only the products see the mask: where a GRU mixes its old h into the new one, h is whole. Without a key nothing is
-    dropped, nor in a single call of the cell, which does not know its sequence. Dropout of the inputs belongs to the
-    layers. The cell must split (`SplitCell`), and its output be a part of its carry; other cells are refused.
+    h is the first leaf of the carry, in an `NTM` its controller's. Only the products see the mask: where a GRU mixes
+    its old h into the new one, h is whole. Without a key nothing is dropped, nor in a single call of the cell, which
+    does not know its sequence. Dropout of the inputs belongs to the layers. Cells without a recurrent product, such as
+    `MinGRU`, are refused, and so are wrappers, which go around this one.
 
     References: Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287
     """
@@ -33,10 +34,9 @@ class VariationalDropout(Wrapped):
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_output()
         checks.rate("rate", self.rate)
-        if not getattr(self.cell, "splits", False):
-            expected = "a cell that `splits` its step into products and the rest (a wrapper goes around this one)"
+        if not getattr(self.cell, "recurs", False):
+            expected = "a cell whose step is `recur`, with products of h (a wrapper goes around this one)"
             raise checks.fail("cell", expected, repr(self.cell))
 
     def prepare(self, params: Params, batch_shape: tuple[int, ...], *, key: Array | None = None) -> _Drawn:
@@ -58,5 +58,4 @@ class VariationalDropout(Wrapped):
         (h, *rest), tree = jax.tree.flatten(carry)
         h = jnp.where(params.mask, h / (1 - self.rate), jnp.zeros_like(h))
         masked = jax.tree.unflatten(tree, [h, *rest])
-        after, y = self.cell.update(carry, self.cell.preactivate(params.inner, masked, z))
-        return after, y.astype(jax.tree.leaves(params.inner)[0].dtype)
+        return self.cell.recur(params.inner, carry, masked, z)

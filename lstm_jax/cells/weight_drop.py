@@ -17,9 +17,9 @@ class WeightDrop(Wrapped):
 
         W_h = m W_h / (1 - rate),    m ~ Bernoulli(1 - rate), entry by entry
 
-    `weights` names the parameters that are dropped. Without a key nothing is, and neither is in a single call of the
-    cell, which does not know its sequence. Only weights change: the cell runs in the
-    kernels that serve the one within.
+    `weights` names the parameters that are dropped, those within others as "controller.w_h". Without a key nothing is,
+    and neither is in a single call of the cell, which does not know its sequence. Only weights change: the cell runs in
+    the kernels that serve the one within.
 
     References: Wan et al. 2013, https://proceedings.mlr.press/v28/wan13.html (DropConnect);
     Merity, Keskar, Socher 2018, https://arxiv.org/abs/1708.02182
@@ -31,8 +31,8 @@ class WeightDrop(Wrapped):
     def __post_init__(self):
         super().__post_init__()
         checks.rate("rate", self.rate)
-        params = jax.eval_shape(lambda: self.cell.init(jax.random.key(0)))
-        known = [name for name in getattr(params, "_fields", ()) if hasattr(getattr(params, name), "shape")]
+        leaves = jax.tree.leaves_with_path(jax.eval_shape(lambda: self.cell.init(jax.random.key(0))))
+        known = [_name(path) for path, _ in leaves]
         if not isinstance(self.weights, tuple) or not self.weights or not set(self.weights) <= set(known):
             raise checks.fail("weights", f"a tuple of some of {', '.join(known)}", repr(self.weights))
 
@@ -41,12 +41,14 @@ class WeightDrop(Wrapped):
         if key is None:
             return self.cell.prepare(params, batch_shape)
         key, *keys = jax.random.split(key, 1 + len(self.weights))
-        dropped = {}
-        for name, k in zip(self.weights, keys, strict=True):
-            w = getattr(params, name)
-            keep = jax.random.bernoulli(k, 1 - self.rate, w.shape)
-            dropped[name] = jnp.where(keep, w / (1 - self.rate), jnp.zeros_like(w))
-        return self.cell.prepare(params._replace(**dropped), batch_shape, key=key)
+        by_name = dict(zip(self.weights, keys, strict=True))
+
+        def dropped(path: Any, w: Array) -> Array:
+            if (k := by_name.get(_name(path))) is None:
+                return w
+            return jnp.where(jax.random.bernoulli(k, 1 - self.rate, w.shape), w / (1 - self.rate), jnp.zeros_like(w))
+
+        return self.cell.prepare(jax.tree.map_with_path(dropped, params), batch_shape, key=key)
 
     @property
     def runs_as(self) -> Cell:
@@ -56,3 +58,7 @@ class WeightDrop(Wrapped):
     def recast(self, params: Any) -> Any:
         """Returns what the cell within hands to a compiled loop."""
         return self.cell.recast(params) if self.runs_as is not self.cell else params
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")

@@ -22,7 +22,6 @@ from tests.contenders import (
     random_params,
     run,
     same,
-    serves,
     weigh,
 )
 
@@ -220,80 +219,6 @@ def test_the_mutations_with_the_identity_are_the_papers():
         close(z, jnp.tanh(x) if column else x)
 
 
-class TestNoise:
-    cell = lj.LSTM(3, 16)
-    key = jax.random.key(5)
-
-    def draws(self):
-        return draw(self.cell, 12, (64,))
-
-    def test_zoneout_keeps_units_at_its_rates(self):
-        params, xs, carry, *_ = self.draws()
-        cell = lj.Zoneout(self.cell, rates=(0.25, 0.5))
-        _, (ys, after) = lj.scan(cell, params, xs, carry, key=self.key, return_history=True)
-        same(ys, after.h)
-        for leaf, first, rate in ((after.h, carry.h, 0.25), (after.c, carry.c, 0.5)):
-            kept = leaf == jnp.concatenate([first[None], leaf[:-1]])
-            assert np.abs(np.asarray(kept).mean((0, 1)) - rate).max() < 0.07  # 768 draws a unit
-        again = lj.scan(cell, params, xs, carry, key=self.key, return_history=True, chunk=5)
-        close(again[1], (ys, after))
-
-    def test_zoneout_of_rate_zero_is_the_cell(self):
-        params, xs, *_ = self.draws()
-        expected = lj.scan(self.cell, params, xs, implementation="xla")
-        close(lj.scan(lj.Zoneout(self.cell, rates=0.0), params, xs, key=self.key), expected)
-        close(lj.scan(lj.Zoneout(self.cell, rates=0.0), params, xs), expected)
-
-    def test_variational_dropout_has_one_mask_a_sequence(self):
-        params, xs, carry, *_ = self.draws()
-        cell = lj.VariationalDropout(self.cell, rate=0.25)
-        prepared = cell.prepare(params, (64,), key=jax.random.split(self.key)[0])
-        keep = np.asarray(prepared.mask)
-        assert keep.shape == (64, 16) and abs(keep.mean() - 0.75) < 0.05
-        here, ys = carry, []
-        for x in xs:
-            masked = here._replace(h=jnp.where(keep, here.h / 0.75, 0))
-            after, y = self.cell(params, masked, x)
-            here = after
-            ys.append(y)
-        close(lj.scan(cell, params, xs, carry, key=self.key), (here, jnp.stack(ys)))
-
-    def test_variational_dropout_leaves_a_grus_own_past_whole(self):
-        """A GRU that keeps everything keeps it under any mask."""
-        gru = lj.GRU(3, 16)
-        params, xs, carry, *_ = draw(gru, 12, (8,))
-        params = params._replace(b=params.b.at[16:32].set(60.0))
-        last, _ = lj.scan(lj.VariationalDropout(gru, rate=0.5), params, xs, carry, key=self.key)
-        close(last, carry)
-
-    @pytest.mark.parametrize("implementation", [i for i in lj.kernels.TABLE if serves(i, lj.LSTM(3, 16))])
-    def test_weight_drop_drops_weights_once_for_the_batch(self, implementation):
-        params, xs, carry, *_ = self.draws()
-        cell = lj.WeightDrop(self.cell, rate=0.5)
-        dropped = cell.prepare(params, (64,), key=jax.random.split(self.key)[0])
-        keep = np.asarray(dropped.w_h != 0)
-        assert abs(keep.mean() - 0.5) < 0.06
-        close(dropped.w_h, np.where(keep, 2 * np.asarray(params.w_h), 0))
-        same((dropped.w_x, dropped.b), (params.w_x, params.b))
-        expected = lj.scan(self.cell, dropped, xs, carry, implementation=implementation)
-        close(lj.scan(cell, params, xs, carry, key=self.key, implementation=implementation), expected)
-        gradient = jax.grad(lambda p: weigh(lj.scan(cell, p, xs, carry, key=self.key, implementation=implementation)))(
-            params
-        )
-        assert not np.asarray(gradient.w_h)[~keep].any() and np.asarray(gradient.w_h)[keep].any()
-
-    def test_wrappers_compose(self):
-        cell = lj.WeightDrop(lj.Zoneout(lj.VariationalDropout(self.cell), rates=(0.1, 0.0)), rate=0.3)
-        params, xs, *_ = self.draws()
-        close(lj.scan(cell, params, xs), lj.scan(lj.Zoneout(self.cell, rates=(0.1, 0.0)), params, xs))
-        one, other = (lj.scan(cell, params, xs, key=k)[1] for k in jax.random.split(self.key))
-        assert np.abs(np.asarray(one - other)).max() > 0.1
-        stack = lj.Stack((lj.Recurrent(cell), lj.Bidirectional(lj.Zoneout(lj.GRU(16, 4)))), dropout=0.2)
-        params = random_params(stack)
-        _, ys = jax.jit(lambda p, x, k: stack(p, x, key=k))(params, xs, self.key)
-        assert ys.shape == (12, 64, 8) and np.isfinite(np.asarray(ys)).all()
-
-
 ERRORS = {
     "open gates": (lambda: lj.PeepholeLSTM(3, 4, open_gates="i"), "open_gates"),
     "coupled": (lambda: lj.PeepholeLSTM(3, 4, open_gates=("f",), coupled=True), "open_gates"),
@@ -322,8 +247,9 @@ ERRORS = {
     "zoneout of a layer": (lambda: lj.Zoneout(lj.Recurrent(lj.LSTM(3, 4))), "cell"),
     "rates": (lambda: lj.Zoneout(lj.LSTM(3, 4), rates=(0.1,)), "rates"),
     "rate": (lambda: lj.Zoneout(lj.LSTM(3, 4), rates=1.5), "rates"),
-    "variational of what does not split": (lambda: lj.VariationalDropout(lj.GRU(3, 4, reset_after=False)), "cell"),
-    "variational of two outputs": (lambda: lj.VariationalDropout(lj.SCRN(3, 4, context_size=2)), "cell"),
+    "gate": (lambda: lj.MultiplicativeLSTM(3, 4, gate_last=1), "gate_last"),
+    "variational without a product": (lambda: lj.VariationalDropout(lj.MinGRU(3, 4)), "cell"),
+    "variational around a wrapper": (lambda: lj.VariationalDropout(lj.Zoneout(lj.LSTM(3, 4))), "cell"),
     "weights": (lambda: lj.WeightDrop(lj.LSTM(3, 4), weights=("w_q",)), "weights"),
     "weights string": (lambda: lj.WeightDrop(lj.LSTM(3, 4), weights="w_h"), "weights"),
     "carry": (lambda: lj.scan(lj.SLSTM(3, 4), lj.SLSTM(3, 4).init(jax.random.key(0)), jnp.zeros((5, 3)),
