@@ -108,11 +108,7 @@ def described(case: Case) -> dict[str, Any]:
     """Every setting of a run, as plain data: what tells a kept run from another."""
     entry = SUITE[case.task]
     made, t_max = entry.make(case.length), _facts(entry, case.length).t_max
-    drawn = hasattr(made, "sample")
-    names = [
-        repr(task) if drawn else case.task
-        for task in (made, *(_tested(entry, n) for n in (case.length, *entry.further)))
-    ]
+    names = [_name(case, task) for task in (made, *(_tested(entry, n) for n in (case.length, *entry.further)))]
     layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, t_max)
     settings = {"batch": entry.batch, "period": entry.period, "tested": entry.tested, "rates": _rates(case)}
     if entry.decay:
@@ -120,6 +116,11 @@ def described(case: Case) -> dict[str, Any]:
     if CELLS[case.cell].shortcut:
         settings["shortcut"] = True
     return {**dataclasses.asdict(case), **settings, "tasks": names, "layers": repr(layers)}
+
+
+def _name(case: Case, made: Any) -> str:
+    """The task with all its settings, as code."""
+    return repr(made) if hasattr(made, "sample") else case.task
 
 
 def _facts(entry: Entry, length: int) -> Facts:
@@ -260,7 +261,14 @@ def _said(case: Case) -> dict[str, Any]:
     entry = SUITE[case.task]
     sequences = entry.published.sequences.get(case.length) if entry.published else None
     published = {"sequences": sequences, "source": entry.published.source} if entry.published and sequences else None
-    return {"group": entry.group, "control": entry.control, "published": published, "tried": entry.tried}
+    defined = _name(case, entry.make(case.length))
+    return {
+        "group": entry.group,
+        "control": entry.control,
+        "published": published,
+        "tried": entry.tried,
+        "defined": defined if defined == case.task else f"{defined}, {entry.tested} test sequences",
+    }
 
 
 def _best(found: list[dict], outcome: Outcome) -> int:

@@ -51,7 +51,7 @@ class Entry:
     """What `error` is; None says it by the task's kind."""
     published: Published | None = None
     tried: str | None = None
-    """What else was tried where its figure is not reached."""
+    """What else was tried where its figure is not reached, and what that figure means."""
     by_name: tuple[Level, ...] = ()
     """The levels that leave it out unless it is named."""
 

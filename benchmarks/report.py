@@ -71,13 +71,15 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
     if rows := result.get("accuracy"):
         parts += ["## What they remember\n", bullets(remembered.verdicts(rows))]
         if lines := remembered.tried(rows):
-            parts += ["Also tried, without solving them:\n", bullets(lines)]
+            missed = "Not solved by both LSTM and GRU in every seed with fewer sequences than published; also tried:\n"
+            parts += [missed, bullets(lines)]
         if left := result.get("runs_left"):
             parts += [f"{left} runs of this suite are left; the same command goes on where this one ended.\n"]
         parts += [text for name, text in captions.items() if name.startswith(("accuracy", "learning_curves"))]
         tables = {
             "Beside the published figures": (remembered.PUBLISHED_NOTE, remembered.published_table(rows)),
             "At other lengths than trained": (remembered.FURTHER_NOTE, remembered.further_table(rows)),
+            "The tasks": ("", remembered.defined_table(rows)),
             "Every run, at its best setting": (remembered.ACCURACY_NOTE, remembered.accuracy_table(rows)),
             "Every setting": (remembered.SETTINGS_NOTE, remembered.settings_table(rows)),
         }

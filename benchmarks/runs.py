@@ -50,7 +50,7 @@ class Problem(NamedTuple):
     error: Callable[[Any, Any], Any]
     """`(outputs, batch) -> scalar`, by which settings are compared."""
     score: Callable[[Any, Any], Any]
-    """`(outputs, batch) -> scalar`, the figure reported: the error on sequences that chose nothing."""
+    """`(outputs, batch) -> scalar`, the figure reported; of labelled examples, on those that chose nothing."""
     solved: Callable[[Any, Any], Any]
     """`(outputs, batch) -> bool`"""
     output_size: int

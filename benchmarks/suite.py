@@ -56,6 +56,8 @@ SUITE: dict[str, Entry] = {
         rates=(3e-2, 1e-2),
         batch=16,
         decay=True,
+        tried="rates that fall over 2,000 steps: LSTM and GRU then name the last symbol, but with less than the "
+        "probability asked for, and the CEC, which solves it, takes 11,200 to 20,800 sequences",
         published=Published({100: 5_680}, HS97),
     ),
     "long lag": Entry(
@@ -65,7 +67,7 @@ SUITE: dict[str, Entry] = {
         {
             "quick": {30: 120, 100: 120},
             "short": {30: 200, 100: 300},
-            "full": {50: 1000, 100: 1000, 200: 1000, 500: 300, 1000: 300},
+            "full": {50: 1000, 100: 1000, 200: 1000, 500: 1000, 1000: 1000},
         },
         batch=16,
         tested=256,
@@ -184,7 +186,7 @@ SUITE: dict[str, Entry] = {
         {
             "quick": {30: 300, 100: 400},
             "short": {30: 500, 100: 600},
-            "full": {30: 1000, 60: 1000, 100: 1500, 200: 800, 400: 600, 750: 600},
+            "full": {30: 3000, 60: 3000, 100: 3000, 200: 3000, 400: 2000, 750: 2000},
         },
         matched=(100,),
     ),
@@ -234,6 +236,7 @@ SUITE: dict[str, Entry] = {
         {"full": {64: 3000}},
         batch=32,
         tested=256,
+        tried="no other setting; who knows a sequence's four values, and not whose they are, errs in 0.75",
     ),
     "delayed recall": Entry(
         "memory",

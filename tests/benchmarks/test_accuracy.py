@@ -101,6 +101,7 @@ def test_a_row_is_what_was_measured(rows):
     assert all(len(s["further"]["10"]) == 2 and np.isfinite(s["further"]["10"]).all() for s in rnn["settings"])
     assert lstm["settings"][0]["further"]["10"] != lstm["settings"][0]["final_error"]
     assert lstm["published"] == {"sequences": 1000, "source": "a paper"} and lstm["chance"] == 1 / 6
+    assert lstm["defined"].endswith("test sequences")
     assert json.loads(json.dumps(rows[1])) == rows[1]
 
 

@@ -24,19 +24,33 @@ def test_verdicts_say_what_the_figures_say():
 
 
 @pytest.mark.parametrize(
-    ("cell", "solved", "lines"),
+    ("cell", "solved", "published", "short"),
     [
-        ("LSTM", [True, False, True], ["**copy**: larger rates"]),
-        ("LSTM", [True] * 3, []),
-        ("RNN", [False] * 3, []),
+        ("LSTM", [True, False, True], None, True),
+        ("LSTM", [True] * 3, None, False),
+        ("GRU", [True] * 3, 20 * 64, True),
+        ("GRU", [True] * 3, 20 * 64 + 1, False),
+        ("RNN", [False] * 3, None, False),
     ],
 )
-def test_what_was_tried_is_said_where_a_gated_cell_falls_short(cell, solved, lines):
+def test_what_was_tried_is_said_where_a_gated_cell_falls_short(cell, solved, published, short):
     found = results.run(cell, [results.setting("chrono", [0.1] * 3, [20] * 3, solved=solved)], 0, task="copy")
-    assert remembered.tried([found]) == []
-    assert remembered.tried([found | {"tried": "larger rates"}]) == lines
-    given = results.result() | {"accuracy": [found | {"tried": "larger rates"}]}
-    assert ("Also tried" in report.markdown(given, [])) == bool(lines)
+    found |= {"batch": 64, "published": published and {"sequences": published, "source": "a paper"}}
+    assert remembered.tried([found]) == ["**copy**: no other setting"] * short
+    found["tried"] = "larger rates"
+    assert remembered.tried([found]) == ["**copy**: larger rates"] * short
+    given = results.result() | {"accuracy": [found]}
+    assert ("larger rates" in report.markdown(given, [])) == short
+
+
+def test_a_control_that_fails_is_said_to():
+    rows = [row | {"control": True} for row in results.result()["accuracy"]]
+    lines = remembered.verdicts(rows)
+    assert [line.split("**")[2].split(":")[0] for line in lines] == [
+        " (control, in which the RNN falls behind)",
+        " (control, in which the RNN falls behind)",
+        " (control)",
+    ]
 
 
 def test_speed_verdicts_are_geometric_means_by_mode():
