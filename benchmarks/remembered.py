@@ -19,6 +19,9 @@ Training sequences until the criterion is first met, at the best setting: the me
 criterion is the task's own here (its docstring says how it departs from the paper's); the optimizer is clipped Adam and
 the initialisation of today, of which the published figures had neither.
 """
+DEFINED_NOTE = """\
+Each as `lstm_jax.tasks` defines it, where training ends at the latest, and on how much it is tested.
+"""
 FURTHER_NOTE = """\
 The networks of the best setting as they stood at the end of training, on sequences of other lengths.
 """

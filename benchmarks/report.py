@@ -79,7 +79,7 @@ def markdown(result: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         tables = {
             "Beside the published figures": (remembered.PUBLISHED_NOTE, remembered.published_table(rows)),
             "At other lengths than trained": (remembered.FURTHER_NOTE, remembered.further_table(rows)),
-            "The tasks": ("", remembered.defined_table(rows)),
+            "The tasks": (remembered.DEFINED_NOTE, remembered.defined_table(rows)),
             "Every run, at its best setting": (remembered.ACCURACY_NOTE, remembered.accuracy_table(rows)),
             "Every setting": (remembered.SETTINGS_NOTE, remembered.settings_table(rows)),
         }
