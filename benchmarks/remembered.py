@@ -66,20 +66,23 @@ def _reached(row: dict) -> bool:
 
 def defined_table(rows: list[dict]) -> list[dict]:
     """One row a task and length: what it is exactly, and what a run gets of it."""
-    found = {}
+    together: dict[tuple, list[dict]] = {}
     for row in rows:
         if row.get("defined"):
-            found.setdefault(
-                (row["task"], row["length"]),
-                {
-                    "task": row["task"],
-                    "steps long": row["length"],
-                    "defined": f"`{row['defined']}`",
-                    "batch": row["batch"],
-                    "steps at most": row["steps"],
-                },
-            )
-    return list(found.values())
+            together.setdefault((row["task"], row["length"]), []).append(row)
+    return [
+        {
+            "task": task,
+            "steps long": length,
+            "defined": f"`{cells[0]['defined']}`",
+            "batch": cells[0]["batch"],
+            "steps at most": ", ".join(
+                [str(cells[0]["steps"])]
+                + [f"{row['cell']} {row['steps']}" for row in cells if row["steps"] != cells[0]["steps"]]
+            ),
+        }
+        for (task, length), cells in together.items()
+    ]
 
 
 def _said(row: dict) -> str:
