@@ -110,7 +110,8 @@ def described(case: Case) -> dict[str, Any]:
     made, t_max = entry.make(case.length), _facts(entry, case.length).t_max
     names = [_name(case, task) for task in (made, *(_tested(entry, n) for n in (case.length, *entry.further)))]
     layers = CELLS[case.cell].layers(_inputs(made), case.hidden_size, t_max)
-    settings = {"batch": entry.batch, "period": entry.period, "tested": entry.tested, "rates": _rates(case)}
+    settings = {"batch": entry.batch, "period": entry.period, "rates": _rates(case)}
+    settings |= {"validation": entry.tested, "test": entry.tested}
     if entry.decay:
         settings["decay"] = True
     if CELLS[case.cell].shortcut:
@@ -174,47 +175,36 @@ def _generated(case: Case, task: Any, budget: Budget) -> Problem:
     def judge(measure: Callable) -> Callable:
         return lambda outputs, batch: measure(outputs, batch.targets, batch.mask)
 
-    def test(task: Any) -> Batch:
-        return jax.jit(task.sample, static_argnums=1)(jax.random.key(2**31 - 1), entry.tested)
+    def drawn(task: Any, seed: int) -> Batch:
+        return jax.jit(task.sample, static_argnums=1)(jax.random.key(seed), entry.tested)
 
     return Problem(
         batch=lambda key, position: task.sample(jax.random.fold_in(key, position), budget.batch),
         loss=judge(task.loss),
-        test=test(judged),
+        validation=drawn(judged, 2**31 - 1),
         error=judge(judged.error),
-        score=judge(judged.error),
         solved=judge(judged.solved),
         output_size=task.output_size,
-        further=tuple(test(_tested(entry, length)) for length in entry.further),
+        tests=tuple(drawn(_tested(entry, length), 2**31 - 2) for length in (case.length, *entry.further)),
     )
-
-
-class _Labelled(NamedTuple):
-    inputs: Any
-    labels: Any
-    chooses: Any
-    """bool: validation examples, by which settings are compared; the others are the test set."""
 
 
 def _labelled(data: Any, budget: Budget) -> Problem:
     train = data.train
-    parts = (data.validation, data.test)
-    inputs, labels = (jnp.concatenate(x, axis) for x, axis in zip(zip(*parts, strict=True), (1, 0), strict=True))
-    chooses = jnp.arange(labels.shape[0]) < data.validation.labels.shape[0]
 
-    def batch(key: Any, position: Any) -> _Labelled:
+    def batch(key: Any, position: Any) -> Any:
         i = batch_indices(key, position, size=train.labels.shape[0], batch_size=budget.batch)
-        return _Labelled(train.inputs[:, i], train.labels[i], None)
+        return train._replace(inputs=train.inputs[:, i], labels=train.labels[i])
 
     return Problem(
         batch=batch,
         loss=lambda outputs, batch: losses.cross_entropy(outputs, batch.labels),
-        test=_Labelled(inputs, labels, chooses),
-        error=lambda outputs, batch: 1 - losses.accuracy(outputs, batch.labels, batch.chooses),
-        score=lambda outputs, batch: 1 - losses.accuracy(outputs, batch.labels, ~batch.chooses),
+        validation=data.validation,
+        error=lambda outputs, batch: 1 - losses.accuracy(outputs, batch.labels),
         solved=lambda outputs, batch: jnp.zeros((), bool),  # no criterion: every run spends its budget
         output_size=10,
         at="last",
+        tests=(data.test,),
     )
 
 
@@ -222,6 +212,7 @@ def _row(case: Case, facts: Facts, settings: tuple, program: Program) -> dict[st
     outcome, budget, entry = program(), _budget(case), SUITE[case.task]
     looks = outcome.error.shape[-1]
     seconds_per_step = outcome.seconds / (looks * budget.period)
+    test, *further = outcome.tests
     found = []
     for i, setting in enumerate(settings):
         first = [int(s.argmax() + 1) * budget.period if s.any() else None for s in outcome.solved[i]]
@@ -232,10 +223,11 @@ def _row(case: Case, facts: Facts, settings: tuple, program: Program) -> dict[st
                 "solved": [bool(s) for s in outcome.solved[i, :, -1]],
                 "steps_to_solve": first,
                 "seconds_to_solve": [None if s is None else s * seconds_per_step for s in first],
-                "final_error": outcome.score[i, :, -1].tolist(),
+                "confirmed": (outcome.solved[i, :, -1] & test.solved[i]).tolist(),
+                "final_error": test.error[i].tolist(),
                 "validation_error": outcome.error[i, :, -1].tolist(),
-                "further": {n: x[i].tolist() for n, x in zip(map(str, entry.further), outcome.further, strict=True)},
-                "error": outcome.score[i].tolist(),
+                "further": {str(n): x.error[i].tolist() for n, x in zip(entry.further, further, strict=True)},
+                "error": outcome.error[i].tolist(),
                 "loss": outcome.loss[i].tolist(),
             }
         )
@@ -267,7 +259,7 @@ def _said(case: Case) -> dict[str, Any]:
         "control": entry.control,
         "published": published,
         "tried": entry.tried,
-        "defined": defined if defined == case.task else f"{defined}, {entry.tested} test sequences",
+        "defined": defined if defined == case.task else f"{defined}, {entry.tested} sequences each to choose and test",
     }
 
 

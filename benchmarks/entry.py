@@ -33,14 +33,14 @@ class Entry:
     rates: tuple[float, ...] = (1e-2,)
     batch: int = 64
     period: int = 20
-    """Steps between two looks at the test sequences."""
+    """Steps between two looks at the validation sequences."""
     decay: bool = False
     """Whether the learning rate falls to zero over the steps, of which a run then takes all: for a task whose last
     errors are the rate's own noise."""
     tested: int = 512
-    """Test sequences."""
+    """Validation sequences; the test has as many."""
     make_test: Callable[[int], Any] | None = None
-    """By length: the task that the trained network is tested on; None takes `make`."""
+    """By length: the task of the validation and test sequences; None takes `make`."""
     further: tuple[int, ...] = ()
     """Lengths beside its own at which it is tested, at the end."""
     matched: tuple[int, ...] = ()

@@ -173,6 +173,6 @@ def _curves(plt: Any, rows: list[dict], path: Path) -> str:
     _legend(figure, axes)
     _save(plt, figure, path)
     return (
-        "Test error while training, best setting of each cell: median and range over seeds. "
+        "Validation error while training, best setting of each cell: median and range over seeds. "
         "A curve ends, at its mark, where all seeds are solved or the budget is spent."
     )

@@ -4,26 +4,27 @@ import statistics
 from typing import Any
 
 ACCURACY_NOTE = """\
-The best setting is the one with most seeds solved, then with the lowest error. The same test sequences, drawn apart
-from those of training, stop a run, choose its setting and give its error; of images the validation set chooses. Solved
-is what meets the criterion where training ends. Steps and seconds to solve are those to the first look that met it,
-medians over the seeds that ever did; seconds share the run's time evenly over its steps, and all settings and seeds of
-a run train at once. A run stops when every seed of one setting is solved; one whose learning rate falls to zero takes
-all its steps.
+The best setting is the one with most seeds solved, then with the lowest error, both on validation sequences, which are
+looked at while training. Solved is what meets the criterion on them where training ends, and confirmed what then meets
+it on test sequences as well: these are drawn once more, and nothing is chosen by them. The error is theirs. Steps and
+seconds to solve are those to the first look that met the criterion, medians over the seeds that ever did; seconds share
+the run's time evenly over its steps, and all settings and seeds of a run train at once. A run stops when every seed of
+one setting is solved; one whose learning rate falls to zero takes all its steps.
 """
 SETTINGS_NOTE = """\
 A run stops when one setting is solved in all seeds; the other settings of the same run are then shown as they stood.
 """
 PUBLISHED_NOTE = """\
-Training sequences until the criterion is first met, at the best setting: the median of the seeds and the slowest. The
-criterion is the task's own here (its docstring says how it departs from the paper's); the optimizer is clipped Adam and
-the initialisation of today, of which the published figures had neither.
+Training sequences until validation first meets the criterion, at the best setting: the median of the seeds and the
+slowest; confirmed are those that meet it on test sequences as well, where training ends. The criterion is the task's
+own here (its docstring says how it departs from the paper's); the optimizer is clipped Adam and the initialisation of
+today, of which the published figures had neither.
 """
 DEFINED_NOTE = """\
-Each as `lstm_jax.tasks` defines it, where training ends at the latest, and on how much it is tested.
+Each as `lstm_jax.tasks` defines it, on how much it is judged, and where training ends at the latest.
 """
 FURTHER_NOTE = """\
-The networks of the best setting as they stood at the end of training, on sequences of other lengths.
+The networks of the best setting as they stood at the end of training, on test sequences of other lengths.
 """
 
 
@@ -93,7 +94,9 @@ def _said(row: dict) -> str:
         return f"{1 - final:.1%} of the test images right (median of {seeds} seeds)"
     if solved == seeds:
         steps = [s for s in best["steps_to_solve"] if s is not None]
-        return f"solved in all {seeds} seeds, after {statistics.median(steps):.0f} steps (median)"
+        confirmed = sum(best["confirmed"])
+        less = f", confirmed in {confirmed}" if confirmed < seeds else ""
+        return f"solved in all {seeds} seeds{less}, after {statistics.median(steps):.0f} steps (median)"
     return (
         f"solved in {solved} of {seeds} seeds after {row['steps_taken']} steps, {row['figure']} "
         f"{final:.3g} (chance {row['chance']:.3g})"
@@ -114,11 +117,12 @@ def accuracy_table(rows: list[dict]) -> list[dict]:
                 "hidden": row["hidden_size"],
                 "parameters": row["parameters"],
                 "best setting": f"{best['init']}, {best['learning_rate']:g}",
-                "solved": _solved(row, best),
+                "solved": _count(row, best, "solved"),
+                "confirmed": _count(row, best, "confirmed"),
                 "steps to solve": _median(best["steps_to_solve"], "{:.0f}"),
                 "seconds to solve": _median(best["seconds_to_solve"], "{:.1f}"),
                 "sequences each": row["sequences"],
-                "error, median (range)": _spread(best["final_error"]),
+                "test error, median (range)": _spread(best["final_error"]),
                 "chance": f"{row['chance']:.3g}",
             }
         )
@@ -134,9 +138,9 @@ def settings_table(rows: list[dict]) -> list[dict]:
             "cell": f"{row['cell']} {row['hidden_size']}",
             "initialisation": setting["init"],
             "learning rate": f"{setting['learning_rate']:g}",
-            "solved": _solved(row, setting),
+            "solved": _count(row, setting, "solved"),
             "after steps": row["steps_taken"],
-            "error, median (range)": _spread(setting["final_error"]),
+            "test error, median (range)": _spread(setting["final_error"]),
         }
         for row in rows
         for setting in row["settings"]
@@ -157,7 +161,8 @@ def published_table(rows: list[dict]) -> list[dict]:
                 "task": row["task"],
                 "steps long": row["length"],
                 "cell": row["cell"],
-                "solved": _solved(row, best),
+                "solved": _count(row, best, "solved"),
+                "confirmed": _count(row, best, "confirmed"),
                 "sequences": f"{statistics.median(seen):,.0f}" if seen else "",
                 "slowest seed": f"{max(seen):,}" if whole else f"not after {row['sequences']:,}",
                 "published": f"{published['sequences']:,}",
@@ -176,7 +181,7 @@ def further_table(rows: list[dict]) -> list[dict]:
             "trained at": row["length"],
             "cell": row["cell"],
             "tested at": length,
-            "error, median (range)": _spread(errors),
+            "test error, median (range)": _spread(errors),
             "chance": f"{row['further_chance'][length]:.3g}",
         }
         for row in rows
@@ -193,8 +198,9 @@ def _images(row: dict) -> bool:
     return row["figure"].endswith("images") or "digits" in row["task"]
 
 
-def _solved(row: dict, setting: dict) -> str:
-    return "" if _images(row) else f"{sum(setting['solved'])}/{len(setting['solved'])}"
+def _count(row: dict, setting: dict, what: str) -> str:
+    """How many seeds are solved or confirmed; nothing of images, which have no criterion."""
+    return "" if _images(row) else f"{sum(setting[what])}/{len(setting[what])}"
 
 
 def _median(values: list, form: str) -> str:

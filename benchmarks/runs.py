@@ -33,7 +33,7 @@ class Budget:
     steps: int
     batch: int = 64
     period: int = 20
-    """Steps between two looks at the test sequences."""
+    """Steps between two looks at the validation sequences."""
     decay: bool = False
     """Whether the learning rate falls to zero over the steps, along half a cosine."""
 
@@ -45,28 +45,33 @@ class Problem(NamedTuple):
     """`(key, position) -> batch`, a training batch of a run."""
     loss: Callable[[Any, Any], Any]
     """`(outputs, batch) -> scalar`"""
-    test: Any
-    """The batch on which every run is judged."""
+    validation: Any
+    """The batch looked at while training: it stops a run and chooses its setting."""
     error: Callable[[Any, Any], Any]
-    """`(outputs, batch) -> scalar`, by which settings are compared."""
-    score: Callable[[Any, Any], Any]
-    """`(outputs, batch) -> scalar`, the figure reported; of labelled examples, on those that chose nothing."""
+    """`(outputs, batch) -> scalar`"""
     solved: Callable[[Any, Any], Any]
     """`(outputs, batch) -> bool`"""
     output_size: int
     at: str = "every"
-    further: tuple[Any, ...] = ()
-    """Batches of other lengths, on which the runs are judged at their end."""
+    tests: tuple[Any, ...] = ()
+    """Batches of any lengths, on which the runs are judged at their end; nothing is chosen by them."""
+
+
+class Verdict(NamedTuple):
+    """What the runs know of one batch: `[settings, seeds]`."""
+
+    error: np.ndarray
+    solved: np.ndarray
 
 
 class Outcome(NamedTuple):
     """Figures of one run: `[settings, seeds, looks]`, up to the look at which it stopped."""
 
     error: np.ndarray
-    score: np.ndarray
     solved: np.ndarray
     loss: np.ndarray
-    further: tuple[np.ndarray, ...]  # scores `[settings, seeds]` on each of the problem's further batches
+    tests: tuple[Verdict, ...]
+    """On each of the problem's test batches, where training ended."""
     seconds: float
     compile_seconds: float
     parameters: int
@@ -76,7 +81,6 @@ class _Progress(NamedTuple):
     look: Any
     states: Any
     error: Any
-    score: Any
     solved: Any
     loss: Any
 
@@ -93,12 +97,12 @@ class Program(NamedTuple):
 
     def __call__(self) -> Outcome:
         began = time.perf_counter()
-        end, further = jax.block_until_ready(self.run())
+        end, judged = jax.block_until_ready(self.run())
         seconds = time.perf_counter() - began
         looks = int(end.look)
-        error, score, solved, loss = (np.asarray(x)[:, :, :looks] for x in (end.error, end.score, end.solved, end.loss))
-        scores = tuple(map(np.asarray, further))
-        return Outcome(error, score, solved, loss, scores, seconds, self.compile_seconds, self.parameters)
+        error, solved, loss = (np.asarray(x)[:, :, :looks] for x in (end.error, end.solved, end.loss))
+        tests = tuple(Verdict(*map(np.asarray, x)) for x in judged)
+        return Outcome(error, solved, loss, tests, seconds, self.compile_seconds, self.parameters)
 
 
 def build(
@@ -145,12 +149,12 @@ def build(
         state, losses = lax.scan(body, state, length=budget.period)
         return state, losses.mean()
 
-    def judge(params: Any, batch: Any, *measures: Callable) -> list[Any]:
+    def judge(params: Any, batch: Any) -> tuple[Any, Any]:
         """Takes all seeds of a setting at once and the settings in turn: what is kept at every step fills memory."""
 
-        def one(params: Any) -> list[Any]:
+        def one(params: Any) -> tuple[Any, Any]:
             outputs = _some_at_once(functools.partial(network, params), batch.inputs)
-            return [measure(outputs, batch) for measure in measures]
+            return problem.error(outputs, batch), problem.solved(outputs, batch)
 
         return lax.map(jax.vmap(one), params)
 
@@ -162,10 +166,10 @@ def build(
         latest = p.solved[:, :, jnp.maximum(p.look - 1, 0)]
         return (p.look < looks) & (budget.decay | ~jnp.any(jnp.all(latest, axis=1)))
 
-    def advance(test: Any, rates: Any, p: _Progress) -> _Progress:
+    def advance(validation: Any, rates: Any, p: _Progress) -> _Progress:
         states, loss = trained(rates, p.states)
-        new = *judge(states.params, test, problem.error, problem.score, problem.solved), loss
-        histories = (p.error, p.score, p.solved, p.loss)
+        new = *judge(states.params, validation), loss
+        histories = (p.error, p.solved, p.loss)
         put = [history.at[:, :, p.look].set(x) for history, x in zip(histories, new, strict=True)]
         return _Progress(p.look + 1, states, *put)
 
@@ -178,24 +182,24 @@ def build(
             states.append(jax.vmap(each, in_axes=(0, None))(own, keys))
         return jax.tree.map(lambda *x: jnp.concatenate(x), *states)
 
-    def run(test: Any, further: Any, rates: Any, states: TrainState) -> tuple[_Progress, list[Any]]:
+    def run(validation: Any, tests: Any, rates: Any, states: TrainState) -> tuple[_Progress, list[Any]]:
         empty = jnp.full(shape, jnp.nan, jnp.float32)
-        first = _Progress(jnp.int32(0), states, empty, empty, jnp.zeros(shape, bool), empty)
-        end = lax.while_loop(going, functools.partial(advance, test, rates), first)
-        return end, [judge(end.states.params, batch, problem.score)[0] for batch in further]
+        first = _Progress(jnp.int32(0), states, empty, jnp.zeros(shape, bool), empty)
+        end = lax.while_loop(going, functools.partial(advance, validation, rates), first)
+        return end, [judge(end.states.params, batch) for batch in tests]
 
     rates = jnp.asarray([s.learning_rate for s in settings], jnp.float32)
     keys = jax.random.split(jax.random.key(seed), seeds)
     began = time.perf_counter()
     states = _compile(begin, 0, rates, keys)(rates, keys)
-    given = problem.test, problem.further, rates, states
+    given = problem.validation, problem.tests, rates, states
     program = _compile(run, 1, *given)
     size = sum(x.size for x in jax.tree.leaves(states.params)) // (len(settings) * seeds)
     return Program(lambda: program(*given), time.perf_counter() - began, size)
 
 
 AT_ONCE = 1024
-"""Test sequences that a network reads at once, for the same reason."""
+"""Sequences that a network is judged on at once, for the same reason."""
 
 
 def _some_at_once(network: Callable, inputs: Any) -> Any:

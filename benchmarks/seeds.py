@@ -55,9 +55,8 @@ def _ours(name: str) -> Prepared:
     problem = Problem(
         batch=lambda key, position: TASK.sample(jax.random.fold_in(key, position), BUDGET.batch),
         loss=judge(TASK.loss),
-        test=_test(),
+        validation=_test(),
         error=judge(TASK.error),
-        score=judge(TASK.error),
         solved=lambda outputs, batch: jnp.zeros((), bool),
         output_size=TASK.output_size,
     )

@@ -42,6 +42,7 @@ def setting(init, final, first, *, solved):
         "init": init,
         "learning_rate": 0.01,
         "solved": solved,
+        "confirmed": solved,
         "steps_to_solve": first,
         "seconds_to_solve": [None if s is None else s / 100 for s in first],
         "final_error": final,

@@ -101,8 +101,20 @@ def test_a_row_is_what_was_measured(rows):
     assert all(len(s["further"]["10"]) == 2 and np.isfinite(s["further"]["10"]).all() for s in rnn["settings"])
     assert lstm["settings"][0]["further"]["10"] != lstm["settings"][0]["final_error"]
     assert lstm["published"] == {"sequences": 1000, "source": "a paper"} and lstm["chance"] == 1 / 6
-    assert lstm["defined"].endswith("test sequences")
+    assert lstm["defined"].endswith("16 sequences each to choose and test")
     assert json.loads(json.dumps(rows[1])) == rows[1]
+
+
+def test_the_error_is_of_sequences_that_chose_nothing(rows):
+    """Not one of the validation sequences is a test sequence, and both figures are what an evaluation gives."""
+    for found in itertools.chain.from_iterable(row["settings"] for row in rows[1]):
+        assert found["validation_error"] == [curve[-1] for curve in found["error"]]
+        assert all(a != b for a, b in zip(found["validation_error"], found["final_error"], strict=True))
+    problem = accuracy._generated(CASES[0], tasks.Adding(4), accuracy._budget(CASES[0]))
+    own, further = problem.tests
+    assert own.inputs.shape == problem.validation.inputs.shape == (6, 16, 2) and further.inputs.shape[0] == 12
+    marked = {tuple(x) for x in np.moveaxis(np.asarray(problem.validation.inputs), 1, 0).reshape(16, -1).tolist()}
+    assert not marked & {tuple(x) for x in np.moveaxis(np.asarray(own.inputs), 1, 0).reshape(16, -1).tolist()}
 
 
 def test_a_kept_run_is_not_run_again(rows, monkeypatch):
@@ -153,6 +165,7 @@ def test_published_figures_are_compared_seed_by_seed(rows):
         "steps long": 4,
         "cell": "LSTM",
         "solved": "2/2",
+        "confirmed": "0/2",
         "sequences": "600",
         "slowest seed": "800",
         "published": "1,000",

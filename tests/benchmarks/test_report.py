@@ -71,7 +71,7 @@ def test_accuracy_table_has_a_row_a_run_at_its_best_setting():
         ("RNN", "1/3"),
         ("RNN", ""),
     ]
-    assert rows[0]["best setting"] == "chrono, 0.01" and rows[0]["error, median (range)"] == "0 (0 to 0.01)"
+    assert rows[0]["best setting"] == "chrono, 0.01" and rows[0]["test error, median (range)"] == "0 (0 to 0.01)"
     assert rows[0]["steps to solve"] == "20" and rows[5]["steps to solve"] == ""
 
 

@@ -23,16 +23,16 @@ def problem(solved):
     return Problem(
         batch=lambda key, position: TASK.sample(jax.random.fold_in(key, position), BUDGET.batch),
         loss=lambda outputs, batch: TASK.loss(outputs, batch.targets, batch.mask),
-        test=TASK.sample(jax.random.key(5), 16),
+        validation=TASK.sample(jax.random.key(5), 16),
         error=lambda outputs, batch: TASK.error(outputs, batch.targets, batch.mask),
-        score=lambda outputs, batch: 2 * TASK.error(outputs, batch.targets, batch.mask),
         solved=lambda outputs, batch: jnp.asarray(solved),
         output_size=1,
+        tests=(TASK.sample(jax.random.key(6), 16), tasks.Adding(9).sample(jax.random.key(6), 8)),
     )
 
 
 def alone(setting, key, decay):
-    """The losses of every step and the test errors of every look."""
+    """The losses of every step, the validation errors of every look and the test errors."""
     made = problem(solved=False)
     network = Network(LAYERS[setting.init], Linear(4, 1))
     rate = setting.learning_rate
@@ -47,14 +47,17 @@ def alone(setting, key, decay):
     def loss_fn(params, batch, carry, key):
         return made.loss(network(params, batch.inputs)[1], batch), (carry, {})
 
+    def error(params, batch):
+        return made.error(network(params, batch.inputs)[1], batch)
+
     step = jax.jit(make_step(loss_fn, optimizer))
     losses, errors = [], []
     for position in range(BUDGET.steps):
         state, metrics = step(state, made.batch(key_run, position))
         losses.append(metrics["loss"])
         if (position + 1) % BUDGET.period == 0:
-            errors.append(made.error(network(state.params, made.test.inputs)[1], made.test))
-    return np.asarray(losses).reshape(-1, BUDGET.period).mean(1), np.asarray(errors)
+            errors.append(error(state.params, made.validation))
+    return np.asarray(losses).reshape(-1, BUDGET.period).mean(1), errors, [error(state.params, x) for x in made.tests]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["constant", "decay"])
@@ -70,15 +73,15 @@ def outcome(decay):
 @pytest.mark.parametrize("i", range(2))
 @pytest.mark.parametrize("j", range(2))
 def test_each_run_is_what_it_is_alone(outcome, decay, i, j):
-    losses, errors = alone(SETTINGS[i], jax.random.split(jax.random.key(3), 2)[j], decay)
+    losses, errors, tested = alone(SETTINGS[i], jax.random.split(jax.random.key(3), 2)[j], decay)
     np.testing.assert_allclose(outcome.loss[i, j], losses, rtol=1e-4)
     np.testing.assert_allclose(outcome.error[i, j], errors, rtol=1e-4)
-    np.testing.assert_allclose(outcome.score[i, j], 2 * errors, rtol=1e-4)
+    np.testing.assert_allclose([test.error[i, j] for test in outcome.tests], tested, rtol=1e-4)
 
 
 def test_the_budget_ends_a_run_that_solves_nothing(outcome):
-    assert outcome.error.shape == outcome.score.shape == outcome.solved.shape == outcome.loss.shape == (2, 2, 2)
-    assert not outcome.solved.any()
+    assert outcome.error.shape == outcome.solved.shape == outcome.loss.shape == (2, 2, 2)
+    assert not outcome.solved.any() and not any(test.solved.any() for test in outcome.tests)
     assert outcome.seconds > 0 and outcome.compile_seconds > 0
     assert outcome.parameters == 3 * (2 * 4 + 4 * 4 + 4) + 4 + 4 + 1
 
@@ -94,7 +97,7 @@ def test_one_solved_seed_of_two_does_not_end_the_run():
     made = problem(solved=False)
     network = Network(LAYERS["zero"], Linear(4, 1))
     params = network.init(jax.random.split(first)[0])
-    fixed = jnp.mean(network(params, made.test.inputs)[1])  # for good, since the learning rate is zero
+    fixed = jnp.mean(network(params, made.validation.inputs)[1])  # for good, since the learning rate is zero
 
     def solved(outputs, batch):
         return jnp.abs(jnp.mean(outputs) - fixed) < 1e-5
