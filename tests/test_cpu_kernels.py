@@ -128,12 +128,12 @@ def test_errors_are_no_more_than_twice_those_of_xla(call):
 @needs_kernels
 @pytest.mark.parametrize(
     ("batch", "hidden", "time", "reverse"),
-    [(1, 150, 30, False), (3, 150, 30, True), (8, 400, 30, False), (600, 200, 5, True)],
+    [(1, 150, 30, False), (3, 150, 30, True), (8, 400, 30, False), (600, 200, 5, True), (1, 150, 700, False)],
 )
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru-reset-before", "elman-tanh"])
 def test_units_shared_between_threads(name, batch, hidden, time, reverse):
-    """Large weights, or few sequences, are split by units: threads then meet at every step. Of 600 sequences the
-    gradients are made every two steps."""
+    """Large weights, or few sequences, are split by units: threads then meet at every step, and every few hundred it is
+    asked anew whether they gain by it. Of 600 sequences the gradients are made every two steps."""
     cell = CELLS[name].make(5, hidden)
     arrays = draw(cell, time, (batch,))
     arrays = arrays._replace(params=jax.tree.map(lambda w: w / cell.hidden_size**0.5, arrays.params))  # no chaos
