@@ -127,7 +127,7 @@ def _name(case: Case, made: Any) -> str:
 def _facts(entry: Entry, length: int) -> Facts:
     made = _tested(entry, length)
     if not hasattr(made, "sample"):
-        return Facts(0.9, "misclassified test images", made.train.inputs.shape[0])
+        return Facts(0.9, "misclassified images", made.train.inputs.shape[0])
     figure = entry.figure or ("misclassified" if made.kind == "classification" else "mean squared error")
     return Facts(made.chance, figure, made.t_max or 64)
 
