@@ -139,15 +139,20 @@ def build(
     def loss_fn(params: Any, batch: Any, carry: Any, key: Any) -> tuple[Any, Any]:
         return problem.loss(network(params, batch.inputs)[1], batch), (carry, {})
 
-    def train(rate: Any, state: TrainState) -> tuple[TrainState, Any]:
-        step = make_step(loss_fn, optimizer(rate))
+    def step(rate: Any, state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+        state, metrics = make_step(loss_fn, optimizer(rate))(state, batch)
+        return state, metrics["loss"]
 
-        def body(state: TrainState, _: None) -> tuple[TrainState, Any]:
-            state, metrics = step(state, problem.batch(state.key, state.position))
-            return state, metrics["loss"]
+    steps = jax.vmap(jax.vmap(step, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
 
-        state, losses = lax.scan(body, state, length=budget.period)
-        return state, losses.mean()
+    def train(rates: Any, states: TrainState) -> tuple[TrainState, Any]:
+        """A period of every setting and seed. A seed's batches are the same in all settings, and drawn once."""
+
+        def body(states: TrainState, _: None) -> tuple[TrainState, Any]:
+            return steps(rates, states, jax.vmap(problem.batch)(states.key[0], states.position[0]))
+
+        states, losses = lax.scan(body, states, length=budget.period)
+        return states, losses.mean(axis=0)
 
     def judge(params: Any, batch: Any) -> tuple[Any, Any]:
         """Takes all seeds of a setting at once and the settings in turn: what is kept at every step fills memory."""
@@ -158,7 +163,6 @@ def build(
 
         return lax.map(jax.vmap(one), params)
 
-    trained = jax.vmap(jax.vmap(train, in_axes=(None, 0)))
     looks = -(-budget.steps // budget.period)
     shape = (len(settings), seeds, looks)
 
@@ -167,7 +171,7 @@ def build(
         return (p.look < looks) & (budget.decay | ~jnp.any(jnp.all(latest, axis=1)))
 
     def advance(validation: Any, rates: Any, p: _Progress) -> _Progress:
-        states, loss = trained(rates, p.states)
+        states, loss = train(rates, p.states)
         new = *judge(states.params, validation), loss
         histories = (p.error, p.solved, p.loss)
         put = [history.at[:, :, p.look].set(x) for history, x in zip(histories, new, strict=True)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_jax.losses import accuracy, cross_entropy, mean_squared_error, perplexity
+from lstm_jax.losses import accuracy, cross_entropy, hits, mean_squared_error, perplexity
 
 SHAPES = [((), 5), ((4, 3), 5), ((0, 2), 5), ((3,), 1)]
 graded = {loss: jax.jit(jax.value_and_grad(loss)) for loss in (cross_entropy, mean_squared_error)}
@@ -34,6 +34,17 @@ def reference_cross_entropy(logits, labels, mask):
 def reference_mean_squared_error(outputs, targets, mask):
     errors = [(outputs[tuple(i)].astype(np.float64) - targets[tuple(i)]) ** 2 for i in np.argwhere(mask)]
     return np.mean(errors) if errors else 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(classes=st.integers(1, 5), kind=st.sampled_from(["<f4", "<f2"]), seed=st.integers(0, 2**32 - 1))
+def test_a_hit_is_the_first_of_the_largest_and_never_beside_a_nan(classes, kind, seed):
+    random = np.random.default_rng(seed)
+    values = np.array([-np.inf, -1, 0, 1, np.inf, np.nan], kind)
+    logits = random.choice(values, size=(40, classes), p=[0.2, 0.2, 0.2, 0.2, 0.15, 0.05])
+    labels = random.integers(-1, classes + 1, size=40)
+    expected = (logits.argmax(-1) == labels) & ~np.isnan(logits).any(-1)
+    np.testing.assert_array_equal(hits(jnp.asarray(logits), jnp.asarray(labels)), expected)
 
 
 @settings(max_examples=40, deadline=None)

@@ -130,8 +130,7 @@ class StepwiseClassification(Sequences):
     def correct(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """Whether the largest output is the target's at every masked step: `[batch]` bool."""
         outputs, targets, mask = losses.check_classes(outputs, targets, mask)
-        hits = jnp.argmax(outputs, axis=-1).astype(jnp.int32) == targets
-        return jnp.all(hits & ~jnp.any(jnp.isnan(outputs), axis=-1) | ~mask, axis=0)
+        return jnp.all(losses.hits(outputs, targets) | ~mask, axis=0)
 
     def solved(self, outputs: Array, targets: Array, mask: Array) -> Array:
         """Whether at least 99% of the sequences are processed correctly: a bool scalar."""
