@@ -1,6 +1,7 @@
 // The door: XLA's foreign function interface. Every array begins with an axis of groups, of length 1 where they share
 // it; an array of no elements stands for one that the call has not.
 #include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 #include "memory.h"
@@ -61,6 +62,11 @@ ffi::Error run(ffi::ThreadPool &pool, const Pass<Problem> &pass, Cell cell, cons
   return ffi::Error::Success();
 }
 
+// XLA's memory for results is fresh at every call.
+void fresh(std::initializer_list<Out *> results) {
+  for (Out *a : results) use_large_pages((*a)->untyped_data(), 4 * (*a)->element_count());
+}
+
 int64_t bytes_of_one(const Floats &w) { return 4 * w.element_count() / std::max<int64_t>(1, w.dimensions()[0]); }
 
 ffi::Error forward(ffi::ThreadPool pool, int32_t cell, bool reverse, Floats x, Floats w_x, Floats w_h, Floats b,
@@ -73,6 +79,7 @@ ffi::Error forward(ffi::ThreadPool pool, int32_t cell, bool reverse, Floats x, F
     groups.push_back(Forward{shape, part(x, g), part(w_x, g), part(w_h, g), part(b, g), part(b_hn, g), part(h0, g),
                              part(c0, g), part(h1, g), part(c1, g), part(valid, g), part(resets, g), part(y, g),
                              part(h_last, g), part(c_last, g), part(kept, g)});
+  fresh({&y, &kept});
   return run(pool, best_kernels().forward, static_cast<Cell>(cell), groups, bytes_of_one(w_h));
 }
 
@@ -88,6 +95,7 @@ ffi::Error backward(ffi::ThreadPool pool, int32_t cell, bool reverse, Floats x, 
                               part(y, g), part(valid, g), part(resets, g), part(d_y, g), part(d_h_last, g),
                               part(d_c_last, g), part(d_x, g), part(d_w_x, g), part(d_w_h, g), part(d_b, g),
                               part(d_b_hn, g), part(d_h0, g), part(d_c0, g), part(d_h1, g), part(d_c1, g)});
+  fresh({&d_x, &d_w_x, &d_w_h});
   return run(pool, best_kernels().backward, static_cast<Cell>(cell), groups, bytes_of_one(w_h));
 }
 

@@ -27,7 +27,8 @@ std::mutex mutex;
 Block *idle = nullptr; // the smallest first
 size_t kept = 0;
 
-// Before the first touch: a fault for every 4 kB costs more than what is written there.
+} // namespace
+
 void use_large_pages(void *data, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr uintptr_t page = size_t(2) << 20;
@@ -36,8 +37,6 @@ void use_large_pages(void *data, size_t bytes) {
   if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // advice: failure is no harm
 #endif
 }
-
-} // namespace
 
 void *take_memory(size_t bytes) {
   if (bytes >= LARGE) {

@@ -8,6 +8,9 @@
 void *take_memory(size_t bytes);
 void give_memory(void *memory);
 
+// Before the first touch of fresh memory: a fault for every 4 kB costs more than what is written there.
+void use_large_pages(void *data, size_t bytes);
+
 struct GiveBack {
   void operator()(void *p) const { give_memory(p); }
 };
