@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import importlib
+import math
 import shlex
 import sys
 import time
@@ -71,6 +72,9 @@ def _parser() -> _Parser:
         if name != "accuracy":
             command.add_argument("--rounds", type=_positive, help="interleaved rounds (default: 5, with --full 9)")
         if name in ("compare", "throughput"):
+            command.add_argument(
+                "--seconds", type=_seconds, help="of calls a figure, at least (default: 0.02, with --full 0.1)"
+            )
             command.add_argument("--dtype", choices=DTYPES, default="float32", help="of parameters and inputs")
             command.add_argument(
                 "--grid", nargs="+", metavar="GRID", help="quick, standard, sweep, or shapes as B,T,D,H"
@@ -102,6 +106,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text!r}")
+    return seconds
 
 
 def _measure(options: argparse.Namespace, command: str) -> int:
@@ -185,7 +199,7 @@ def _speed_settings(options: argparse.Namespace, platform: str, rounds: int) -> 
         implementation=options.implementation,
         ensemble=throughput.ENSEMBLE if "kernels" in (options.grid or []) else None,
         rounds=rounds,
-        least_seconds=0.1 if options.full else 0.02,
+        least_seconds=options.seconds or (0.1 if options.full else 0.02),
     )
 
 
@@ -193,8 +207,9 @@ def _alone(options: argparse.Namespace) -> None:
     """Refuses what `--cells all` would leave unheard."""
     if len(options.cells) > 1:
         raise WrongOptionError("argument --cells: all stands alone")
-    for name, usual in {"dtype": "float32", "implementation": None, "against": None, "peers": False}.items():
-        if getattr(options, name) != usual:
+    usual = {"dtype": "float32", "implementation": None, "against": None, "peers": False, "seconds": None}
+    for name, value in usual.items():
+        if getattr(options, name) != value:
             raise WrongOptionError(f"argument --{name}: --cells all has none: every cell in float32, beside the LSTM")
 
 
