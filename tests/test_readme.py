@@ -79,6 +79,12 @@ def test_the_time_of_a_language_model_is_the_one_that_was_measured():
         assert all(abs(a - b) < 0.02 for a, b in zip(row["a_bits"], row["b_bits"], strict=True))
 
 
+def test_what_the_picture_says_is_what_its_report_says():
+    said = [line for line in TEXT.splitlines() if line.startswith("- **temporal order")]
+    report = (ROOT / "benchmarks/results/2026-11-foundation/report.md").read_text().splitlines()
+    assert len(said) == 2 and set(said) <= set(report)
+
+
 def test_what_keeping_memory_brings_is_what_was_measured():
     def shares(folder):
         rows = json.loads((ROOT / f"benchmarks/results/{folder}/results.json").read_text())["throughput"]
